@@ -1,0 +1,1 @@
+"""Deformable registration of brain MRI: the code behind the bundle's configs and command line."""

@@ -1,0 +1,7 @@
+"""What training minimises: similarity of the images and smoothness of the field, at every scale of the pyramid."""
+
+from scripts.losses.lncc import LNCCLoss
+from scripts.losses.registration import RegistrationLoss
+from scripts.losses.smoothness import SmoothnessLoss
+
+__all__ = ["LNCCLoss", "RegistrationLoss", "SmoothnessLoss"]

@@ -1,0 +1,68 @@
+"""Target registration error (TRE): how far corresponding landmarks end up from each other."""
+
+from collections.abc import Sequence
+
+import torch
+from scipy.ndimage import map_coordinates
+from torch import Tensor
+
+from scripts.metrics.volumes import as_batch_of_one, as_label_map
+
+
+def tre(
+    field: Tensor, fixed_points: Tensor, moving_points: Tensor, spacing: Sequence[float] = (1.0, 1.0, 1.0)
+) -> Tensor:
+    """Distance between `x + field(x)` and the moving landmark, for each fixed landmark x (Learn2Reg's TRE).
+
+    Args:
+        field: `(3, D, H, W)`, float32 or float64, voxels; sampled linearly, outside the grid at its border.
+        fixed_points: `(N, 3)`, voxels of the fixed grid, in the order of the array axes.
+        moving_points: `(N, 3)`, voxels of the moving image, which the field refers to.
+        spacing: voxel size of the moving image along each array axis, mm.
+
+    Returns:
+        `(N,)` float64 on the CPU, mm.
+
+    Raises:
+        ValueError: for other shapes.
+    """
+    field = as_batch_of_one(field)[0]
+    if fixed_points.shape != moving_points.shape or fixed_points.dim() != 2 or fixed_points.shape[1] != 3:
+        raise ValueError(f"landmarks are (N, 3), got {tuple(fixed_points.shape)} and {tuple(moving_points.shape)}")
+    fixed = fixed_points.double().cpu()
+    # Not grid_sample: its normalised float32 coordinates cost digits.
+    displacement = [
+        torch.from_numpy(map_coordinates(component, fixed.T, order=1, mode="nearest", output="float64"))
+        for component in field.detach().cpu().numpy()
+    ]
+    error = fixed + torch.stack(displacement, dim=1) - moving_points.double().cpu()
+    return torch.linalg.vector_norm(error * torch.tensor(spacing, dtype=torch.float64), dim=1)
+
+
+def label_tre(fixed_label: Tensor, warped_label: Tensor, labels: Sequence[int]) -> Tensor:
+    """Distance between the centroids of each landmark label, LUMIR's TRE: `.nanmean()` is the pair's.
+
+    Args:
+        fixed_label: landmarks painted as labels on 0, `(D, H, W)` or `(1, D, H, W)`, integers.
+        warped_label: the moving landmarks, warped (nearest) to the fixed grid; the same shape.
+        labels: the landmarks' values, above 0.
+
+    Returns:
+        `(len(labels),)` float64, voxels (mm on LUMIR's grid); NaN for a landmark that either map lacks.
+
+    Raises:
+        ValueError: for maps that hold no labels (see `as_label_map`).
+    """
+    difference = _centroids(fixed_label, labels) - _centroids(warped_label, labels)
+    return torch.linalg.vector_norm(difference, dim=1)
+
+
+def _centroids(label_map: Tensor, labels: Sequence[int]) -> Tensor:
+    """`(len(labels), 3)` float64, voxels; NaN for an absent label."""
+    label_map = as_label_map(label_map)
+    positions = label_map.nonzero()
+    values = label_map[tuple(positions.T)]
+    count = max(int(label_map.max()), *labels) + 1
+    sums = torch.zeros(count, 3, dtype=torch.float64, device=label_map.device)
+    sums.index_add_(0, values, positions.double())
+    return (sums / torch.bincount(values, minlength=count)[:, None])[list(labels)]

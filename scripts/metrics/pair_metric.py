@@ -1,0 +1,93 @@
+"""Any metric of one pair as an ignite metric."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from ignite.exceptions import NotComputableError
+from ignite.metrics import Metric
+from monai.data import decollate_batch
+from monai.metrics import Cumulative
+from monai.utils import convert_to_tensor
+from torch import Tensor
+
+
+class PairMetric(Metric):
+    """Mean over all pairs of a function of one pair, for MONAI's evaluators.
+
+    A pair's value is the mean of what the function returns (a scalar, or one value per label or landmark), NaN left
+    out. A pair that lacks one of the inputs, such as landmarks, has the value NaN; the mean over the pairs leaves
+    NaN out. Attached under a name, the mean is in `engine.state.metrics[name]`, the values, `(pairs,)` float32 in
+    the order of the data, in `engine.state.metric_details[name]`, where `monai.handlers.MetricsSaver` finds them.
+
+    Not a `monai.handlers.IgniteMetricHandler`: that one takes exactly two inputs, and TRE needs three.
+
+    In a config:
+
+        {"_target_": "scripts.metrics.PairMetric",
+         "function": {"_target_": "scripts.metrics.dice_per_label", "_mode_": "callable", "labels": "@labels"},
+         "inputs": {"fixed_label": "fixed_label", "warped_label": "warped_label"}}
+
+    Args:
+        function: takes the inputs of one pair by name.
+        inputs: for each argument of the function, its key in the engine's output or else in its batch (where MONAI's
+            evaluators leave what the network has not touched). Both may be lists of one dictionary per pair or
+            one dictionary of batches.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], inputs: Mapping[str, str]) -> None:
+        self.function = function
+        self.inputs = dict(inputs)
+        self.values = _PairValues()
+        super().__init__()
+
+    def reset(self) -> None:
+        """Forget all values."""
+        self.values.reset()
+
+    @torch.no_grad()
+    def iteration_completed(self, engine: Engine) -> None:
+        """Take the pairs of the engine's last iteration."""
+        batch, output = _decollated(engine.state.batch), _decollated(engine.state.output)
+        self.update([{**before, **after} for before, after in zip(batch, output, strict=True)])
+
+    def update(self, output: list[dict[str, Any]]) -> None:
+        """Add one value per pair."""
+        for pair in output:
+            self.values.append(self._value(pair))
+
+    def compute(self) -> float:
+        """Mean over the pairs of all ranks.
+
+        Raises:
+            NotComputableError: before the first pair.
+        """
+        return self.values.aggregate()
+
+    def completed(self, engine: Engine, name: str) -> None:
+        """Leave the mean and the values of the pairs in the engine's state."""
+        super().completed(engine, name)
+        vars(engine.state).setdefault("metric_details", {})[name] = self.values.get_buffer()
+
+    def _value(self, pair: Mapping[str, Any]) -> Tensor:
+        if any(pair.get(key) is None for key in self.inputs.values()):
+            return torch.tensor(torch.nan)
+        # Plain tensors: every operation on a MetaTensor copies its meta data.
+        arguments = {name: convert_to_tensor(pair[key], track_meta=False) for name, key in self.inputs.items()}
+        # float32, for which MetricsSaver writes all digits; of float64 it writes four decimals.
+        return self.function(**arguments).nanmean().to("cpu", torch.float32)
+
+
+class _PairValues(Cumulative):
+    """One value per pair, gathered from all ranks."""
+
+    def aggregate(self) -> float:
+        values = self.get_buffer()
+        if values is None:
+            raise NotComputableError("PairMetric has seen no pair")
+        return values.nanmean().item()
+
+
+def _decollated(output: Any) -> list[dict[str, Any]]:
+    return decollate_batch(output) if isinstance(output, dict) else output

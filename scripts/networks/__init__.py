@@ -1,0 +1,8 @@
+"""The registration network: shared encoder, shared auxiliary decoder, pyramid decoder of MSFBs."""
+
+from scripts.networks.auxiliary_decoder import AuxiliaryDecoder
+from scripts.networks.encoder import Encoder
+from scripts.networks.msfb import MSFB
+from scripts.networks.msfbnet import MSFBNet
+
+__all__ = ["MSFB", "AuxiliaryDecoder", "Encoder", "MSFBNet"]

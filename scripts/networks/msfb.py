@@ -1,0 +1,88 @@
+"""The multi-scale feature fusion block."""
+
+import torch
+from monai.networks.blocks import ChannelSELayer
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from scripts.networks.encoder import convolution
+
+
+class LocalAttention(nn.Module):
+    """Voxel gates from a wide neighbourhood: what matters here.
+
+    The twin of squeeze-and-excitation in space: squeeze the channels, look around on a grid of half the size (7 voxels
+    wide), excite one gate per channel and voxel. A depthwise convolution of that width sees as much, but its gradient
+    takes more CPU time than the rest of the network together.
+
+    Args:
+        channels: of the features.
+        reduction: how many times fewer channels look around.
+    """
+
+    def __init__(self, channels: int, reduction: int = 8) -> None:
+        super().__init__()
+        squeezed = channels // reduction
+        self.look_around = nn.Sequential(
+            nn.Conv3d(channels, squeezed, kernel_size=1),
+            convolution(squeezed, squeezed, stride=2),
+            convolution(squeezed, squeezed),
+        )
+        self.excite = nn.Sequential(nn.Conv3d(squeezed, channels, kernel_size=1), nn.Sigmoid())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Gate `(B, C, D, H, W)`; the shape stays."""
+        seen = self.look_around(features)
+        seen = interpolate(seen, size=features.shape[2:], mode="trilinear", align_corners=False)
+        return features * self.excite(seen)
+
+
+class MSFB(nn.Module):
+    """Fuse the features of both images at one scale, with the field so far, into features that predict its update.
+
+    Args:
+        channels: of each feature map of each image at this scale, and of the fused features.
+        has_high: whether high-level features come in beside the low-level ones.
+        fusion: `attention` (concatenate, then gate), `concat` (concatenate only) or `add` (add the high-level features
+            of each image to its low-level ones).
+        attention: the gates of `fusion="attention"`: `both`, `global` (per channel, from the whole volume), `local`
+            (per voxel, from a neighbourhood) or `none`, which is `fusion="concat"`.
+
+    Raises:
+        ValueError: for an unknown `fusion` or `attention`.
+    """
+
+    def __init__(self, channels: int, has_high: bool, fusion: str = "attention", attention: str = "both") -> None:
+        super().__init__()
+        if fusion not in ("attention", "concat", "add"):
+            raise ValueError(f"fusion is attention, concat or add, not {fusion}")
+        if attention not in ("both", "global", "local", "none"):
+            raise ValueError(f"attention is both, global, local or none, not {attention}")
+        gated = fusion == "attention"
+        stacked = 4 * channels if has_high and fusion != "add" else 2 * channels
+
+        self.channels = channels
+        self.add_high = has_high and fusion == "add"
+        self.global_attention = (
+            ChannelSELayer(3, stacked, r=4) if gated and attention in ("both", "global") else nn.Identity()
+        )
+        self.local_attention = LocalAttention(stacked) if gated and attention in ("both", "local") else nn.Identity()
+        self.fuse = nn.Sequential(convolution(stacked + 3, channels), convolution(channels, channels))
+
+    def forward(self, fixed: Tensor, moving: Tensor, field: Tensor) -> Tensor:
+        """Fuse one scale.
+
+        Args:
+            fixed: low-level features of the fixed image, high-level ones stacked on them where there are any:
+                `(B, channels or 2 * channels, D, H, W)`.
+            moving: the same of the moving image, warped by the field so far.
+            field: the field so far, `(B, 3, D, H, W)`, voxels of this scale.
+
+        Returns:
+            `(B, channels, D, H, W)`
+        """
+        if self.add_high:
+            fixed = fixed[:, : self.channels] + fixed[:, self.channels :]
+            moving = moving[:, : self.channels] + moving[:, self.channels :]
+        stacked = self.local_attention(self.global_attention(torch.cat([fixed, moving], dim=1)))
+        return self.fuse(torch.cat([stacked, field.to(stacked.dtype)], dim=1))

@@ -1,0 +1,121 @@
+"""The registration network (Zhou & Hu, arXiv 2408.05717)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from scripts.networks.auxiliary_decoder import AuxiliaryDecoder
+from scripts.networks.encoder import Encoder
+from scripts.networks.msfb import MSFB
+from scripts.spatial import compose, integrate, resize_field, warp
+
+
+class MSFBNet(nn.Module):
+    """Predict the displacement field that pulls the moving image into the fixed one, coarse to fine.
+
+    Every image is encoded on its own by the same weights. From the coarsest scale on, an MSFB compares the fixed
+    features with the moving ones warped by the field so far, and its residual, of at most one voxel of that scale, is
+    composed with that field. An untrained network is the identity.
+
+    Args:
+        channels: feature channels per scale, finest first; as many scales as entries.
+        field_scale: scale of the finest predicted field (0: full size, 1: half, ...), upsampled to the image's size.
+        auxiliary_decoder: whether MSFBs get high-level features too.
+        fusion: how an MSFB joins features: `attention`, `concat` or `add`.
+        attention: which gates `fusion="attention"` has: `both`, `global`, `local` or `none`.
+        diffeomorphic: take residuals as stationary velocity fields and integrate them; otherwise as displacements.
+
+    Raises:
+        ValueError: for an unknown `fusion` or `attention`, or a `field_scale` without a scale.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (8, 16, 32, 64, 96),
+        field_scale: int = 1,
+        auxiliary_decoder: bool = True,
+        fusion: str = "attention",
+        attention: str = "both",
+        diffeomorphic: bool = True,
+    ) -> None:
+        super().__init__()
+        if not 0 <= field_scale < len(channels):
+            raise ValueError(f"field_scale is between 0 and {len(channels) - 1}, not {field_scale}")
+        self.field_scale = field_scale
+        self.diffeomorphic = diffeomorphic
+        self.multiple = 2 ** (len(channels) - 1)
+
+        self.encoder = Encoder(channels)
+        used = channels[field_scale:]  # scales finer than the finest field are encoded, never decoded
+        self.auxiliary_decoder = AuxiliaryDecoder(used) if auxiliary_decoder else None
+        # Coarse to fine. The coarsest block sees low-level features only: high-level ones start from them.
+        self.blocks = nn.ModuleList(
+            MSFB(c, has_high=auxiliary_decoder and i > 0, fusion=fusion, attention=attention)
+            for i, c in enumerate(used[::-1])
+        )
+        self.heads = nn.ModuleList(_field_head(c) for c in used[::-1])
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Register a pair.
+
+        Args:
+            image: `(B, 2, D, H, W)` in [0, 1], channel 0 fixed, channel 1 moving; sizes are multiples of
+                `2^(scales - 1)`.
+
+        Returns:
+            The displacement field, `(B, 3, D, H, W)`, voxels of the fixed grid, channel `c` along array axis `c`:
+            `moved(x) = moving(x + field(x))`.
+
+        Raises:
+            ValueError: for any other shape.
+        """
+        field = self.pyramid(image)[-1]
+        if self.field_scale > 0:
+            field = resize_field(field, list(image.shape[2:]))
+        return field
+
+    @torch.jit.export
+    def pyramid(self, image: Tensor) -> list[Tensor]:
+        """Register a pair and return the field so far at every scale, for supervision at every scale.
+
+        Args:
+            image: as `forward` takes it.
+
+        Returns:
+            `(B, 3, D/2^l, H/2^l, W/2^l)` for the scales `l` from the coarsest to `field_scale`, voxels of that scale.
+        """
+        if image.dim() != 5 or image.shape[1] != 2:
+            raise ValueError(f"image is (B, 2, D, H, W), fixed and moving, not {image.shape}")
+        for size in image.shape[2:]:
+            if size % self.multiple != 0:
+                raise ValueError(f"image sizes are multiples of {self.multiple}, not {image.shape[2:]}")
+
+        # Stacked along the batch, both images pass the shared weights at once.
+        low = self.encoder(torch.cat([image[:, :1], image[:, 1:]]))[self.field_scale :]
+        high = self.auxiliary_decoder(low) if self.auxiliary_decoder is not None else low
+
+        field = image.new_zeros([image.shape[0], 3, 1, 1, 1])
+        fields: list[Tensor] = []
+        for i, (block, head) in enumerate(zip(self.blocks, self.heads)):  # noqa: B905 (TorchScript)
+            features = low[len(low) - 1 - i]
+            if i > 0 and self.auxiliary_decoder is not None:
+                features = torch.cat([features, high[len(low) - 1 - i]], dim=1)
+            fixed, moving = features.chunk(2)
+            field = resize_field(field, list(features.shape[2:]))
+            # A scale corrects at most a voxel of its own: its features see little further, and steep updates fold.
+            # Under autocast the head answers in half precision; fields stay in the image's.
+            residual = head(block(fixed, warp(moving, field), field)).to(image.dtype).tanh()
+            if self.diffeomorphic:
+                residual = integrate(residual)
+            field = compose(field, residual)
+            fields.append(field)
+        return fields
+
+
+def _field_head(channels: int) -> nn.Module:
+    """Convolution to a field, next to zero at first."""
+    convolution = nn.Conv3d(channels, 3, kernel_size=3, padding=1)
+    for parameter in convolution.parameters():
+        nn.init.normal_(parameter, std=1e-5)
+    return convolution

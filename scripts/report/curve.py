@@ -1,0 +1,64 @@
+"""The course of a training: loss and validation scores over epochs."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+
+from scripts.report.style import ACCENT, FAINT, GROUND, LINE, TEXT, WARM, save_png
+
+# Key in the history, name on the picture, colour, and which way is better.
+_SCORES = (
+    ("loss", "training loss", LINE, min),
+    ("dice", "validation Dice", ACCENT, max),
+    ("ndv", "validation NDV, %", WARM, min),
+)
+
+
+def loss_curve(path: str | os.PathLike[str], history: Sequence[Mapping[str, float]]) -> None:
+    """Draw the training loss and, where the history has them, validation Dice and non-diffeomorphic volume (NDV).
+
+    Args:
+        path: the PNG to write, 900 pixels wide.
+        history: one mapping per epoch with `epoch` and `loss`, and in the epochs that were validated `dice`
+            and `ndv` (%).
+
+    Raises:
+        ValueError: for an empty history.
+    """
+    if not history:
+        raise ValueError("there is no epoch to draw")
+    shown = [score for score in _SCORES if any(score[0] in epoch for epoch in history)]
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+    figure = Figure(figsize=(9, 0.7 + 1.9 * len(shown)), dpi=100, facecolor=GROUND, layout=layout)
+    panels = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
+    for axes, (key, name, colour, best) in zip(panels, shown, strict=True):
+        points = [(epoch["epoch"], epoch[key]) for epoch in history if key in epoch]
+        _draw(axes, points, name, colour)
+        _mark(axes, best(points, key=lambda point: point[1]))
+    panels[-1].set_xlabel("epoch", color=FAINT, size=9)
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    save_png(figure, path)
+
+
+def _draw(axes: Axes, points: Sequence[tuple[float, float]], name: str, colour: str) -> None:
+    epochs, values = zip(*points, strict=True)
+    few = len(points) <= 40
+    axes.plot(epochs, values, color=colour, linewidth=1.6, marker="o" if few else "", markersize=3.5)
+    axes.set_facecolor(GROUND)
+    axes.set_title(name, loc="left", color=TEXT, size=10)
+    axes.tick_params(colors=FAINT, labelsize=8.5, length=0)
+    axes.grid(color=FAINT, alpha=0.2, linewidth=0.6)
+    axes.margins(x=0.03, y=0.18)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _mark(axes: Axes, point: tuple[float, float]) -> None:
+    """Ring the best point, and write it at the right of the panel's title."""
+    epoch, value = point
+    axes.plot(epoch, value, marker="o", markersize=9, markerfacecolor="none", markeredgecolor=TEXT, linestyle="")
+    axes.set_title(f"best {value:.4g} at epoch {epoch:g}", loc="right", color=FAINT, size=9)

@@ -1,0 +1,11 @@
+"""Geometry of displacement fields, in voxels, on tensors.
+
+A field has shape `(B, 3, D, H, W)` and float dtype; channel `c` is the displacement along array axis `c` in
+voxels. It pulls back: `moved(x) = moving(x + field(x))`. Positions outside the image take its border value.
+"""
+
+from scripts.spatial.fields import compose, integrate, invert, resize_field
+from scripts.spatial.jacobian import jacobian_determinant
+from scripts.spatial.warp import warp
+
+__all__ = ["compose", "integrate", "invert", "jacobian_determinant", "resize_field", "warp"]

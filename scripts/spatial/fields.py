@@ -1,0 +1,76 @@
+"""Operations on displacement fields: resize, compose, integrate, invert."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from scripts.spatial.warp import warp
+
+
+def resize_field(field: Tensor, size: list[int]) -> Tensor:
+    """Resample a field to another grid over the same extent, and rescale it to that grid's voxels.
+
+    Both grids fill the same box (voxel centres at `(i + 0.5) / n`), so a doubled size doubles the displacement
+    exactly, and the pooled images of a pyramid stay aligned with their fields.
+
+    Args:
+        field: `(B, 3, D, H, W)`, voxels.
+        size: the new `(D', H', W')`.
+
+    Returns:
+        `(B, 3, D', H', W')`, voxels of the new grid.
+    """
+    resized = interpolate(field, size=size, mode="trilinear", align_corners=False)
+    factors = [size[0] / field.shape[2], size[1] / field.shape[3], size[2] / field.shape[4]]
+    return resized * torch.tensor(factors, dtype=field.dtype, device=field.device).view(1, 3, 1, 1, 1)
+
+
+def compose(outer: Tensor, inner: Tensor) -> Tensor:
+    """Field of `x -> y + outer(y)` with `y = x + inner(x)`.
+
+    Warping by the result is warping by `outer` first, then its result by `inner`:
+    `warp(image, compose(outer, inner)) = warp(warp(image, outer), inner)`.
+
+    Args:
+        outer: `(B, 3, D, H, W)`, voxels.
+        inner: the same shape.
+
+    Returns:
+        `(B, 3, D, H, W)`, voxels.
+    """
+    return inner + warp(outer, inner)
+
+
+def integrate(velocity: Tensor, steps: int = 7) -> Tensor:
+    """Flow of a stationary velocity field at time 1, by scaling and squaring (Arsigny et al., MICCAI 2006).
+
+    Args:
+        velocity: `(B, 3, D, H, W)`, voxels per unit of time.
+        steps: number of squarings.
+
+    Returns:
+        The displacement field, `(B, 3, D, H, W)`, voxels; `integrate(-velocity)` is its inverse.
+    """
+    field = velocity / 2.0**steps
+    for _ in range(steps):
+        field = compose(field, field)
+    return field
+
+
+def invert(field: Tensor, iterations: int = 30) -> Tensor:
+    """Inverse of a field by fixed-point iteration, `v <- -field(x + v)` (Chen et al., Medical Physics 2008).
+
+    Converges where the field is a contraction (all its derivatives well below 1); elsewhere it damps nothing, so
+    check `compose(field, inverse)`.
+
+    Args:
+        field: `(B, 3, D, H, W)`, voxels.
+        iterations: number of updates.
+
+    Returns:
+        `(B, 3, D, H, W)`, voxels, with `compose(field, inverse)` close to zero.
+    """
+    inverse = -field
+    for _ in range(iterations):
+        inverse = -warp(field, inverse)
+    return inverse

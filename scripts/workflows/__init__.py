@@ -1,0 +1,24 @@
+"""What the configs name beyond MONAI: the pieces of training, evaluation and inference."""
+
+from scripts.workflows.checkpoints import BestModel, LastCheckpoint, load_weights
+from scripts.workflows.inference import SaveRegistration, registration_pairs
+from scripts.workflows.progress import History, MetricTable, Progress
+from scripts.workflows.start import start, start_training
+from scripts.workflows.steps import PaddedInferer, PyramidInferer, evaluate_batch, prepare_training_batch
+
+__all__ = [
+    "BestModel",
+    "History",
+    "LastCheckpoint",
+    "MetricTable",
+    "PaddedInferer",
+    "Progress",
+    "PyramidInferer",
+    "SaveRegistration",
+    "evaluate_batch",
+    "load_weights",
+    "prepare_training_batch",
+    "registration_pairs",
+    "start",
+    "start_training",
+]

@@ -1,0 +1,182 @@
+"""Weights and checkpoints: written whole or not at all, read without unpickling."""
+
+import logging
+import math
+import os
+import pickle
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from scripts.data import InputError
+
+logger = logging.getLogger(__name__)
+
+
+def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
+    """Load a state_dict, or the `network` of a checkpoint, into a network.
+
+    Args:
+        network: gets the weights.
+        path: of the file.
+
+    Returns:
+        The network.
+
+    Raises:
+        InputError: if the file is missing or unreadable, or does not fit the network (it names what differs).
+    """
+    state = _read(path)
+    state = state.get("network", state)
+    wanted = network.state_dict()
+    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    reshaped = [
+        f"{key} is {tuple(state[key].shape)}, not {tuple(value.shape)}"
+        for key, value in wanted.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    differences = [
+        f"{title} {len(found)} ({found[0]}{', ...' if len(found) > 1 else ''})"
+        for title, found in (("missing", missing), ("unknown", unexpected), ("other shape", reshaped))
+        if found
+    ]
+    if differences:
+        raise InputError(f"{path}: does not fit the network: {'; '.join(differences)}; give its own network_def")
+    network.load_state_dict(state)
+    return network
+
+
+class RandomState:
+    """The state of all random generators, as an object of a checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Collect the states of Python's, NumPy's and torch's generators."""
+        numpy_state = np.random.get_state(legacy=False)
+        return {
+            "python": random.getstate(),
+            # As a tensor, which is read back without unpickling.
+            "numpy": {
+                **numpy_state,
+                "state": {**numpy_state["state"], "key": torch.from_numpy(numpy_state["state"]["key"])},
+            },
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore them; GPUs only where there are as many as before."""
+        random.setstate(state["python"])
+        numpy_state = state["numpy"]
+        np.random.set_state(
+            {**numpy_state, "state": {**numpy_state["state"], "key": numpy_state["state"]["key"].numpy()}}
+        )
+        torch.set_rng_state(state["torch"].cpu())
+        if len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])
+
+
+class LastCheckpoint:
+    """Save everything that training needs to go on, at the very end of every epoch; restore it at the start.
+
+    Attach it before the handlers that look at the trainer's state when it starts.
+
+    Args:
+        path: of the checkpoint.
+        objects: by name, with `state_dict` and `load_state_dict`; epoch and random state come by themselves.
+        resume: whether to restore it when training starts.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], objects: Mapping[str, Any], resume: bool = False) -> None:
+        self.path = Path(path)
+        self.objects = {**objects, "random_state": RandomState()}
+        self.resume = resume
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        if self.resume:
+            engine.add_event_handler(Events.STARTED, self.restore)
+        # Added when all other handlers are: at the end of an epoch it must see what they did.
+        engine.add_event_handler(Events.STARTED, lambda: engine.add_event_handler(Events.EPOCH_COMPLETED, self.save))
+
+    def save(self, engine: Engine) -> None:
+        """Write the checkpoint."""
+        states = {name: thing.state_dict() for name, thing in self.objects.items()}
+        _write({**states, "epoch": engine.state.epoch, "iteration": engine.state.iteration}, self.path)
+
+    def restore(self, engine: Engine) -> None:
+        """Read the checkpoint.
+
+        Raises:
+            InputError: if it is unreadable, does not fit, or has nothing left to do.
+        """
+        states = _read(self.path)
+        missing = sorted({"epoch", "iteration", *self.objects} - states.keys())
+        if missing:
+            raise InputError(f"{self.path}: not a training checkpoint, it lacks {', '.join(missing)}")
+        if engine.state.max_epochs is not None and states["epoch"] >= engine.state.max_epochs:
+            raise InputError(f"{self.path}: all {states['epoch']} epochs are done; add a larger --max_epochs")
+        for name, thing in self.objects.items():
+            if isinstance(thing, nn.Module):
+                load_weights(thing, self.path)
+            else:
+                thing.load_state_dict(states[name])
+        engine.state.epoch, engine.state.iteration = states["epoch"], states["iteration"]
+        logger.info("resumed from %s after epoch %d", self.path, states["epoch"])
+
+
+class BestModel:
+    """Save the network's weights whenever validation finds a better key metric than ever before.
+
+    Args:
+        path: of the weights.
+        network: whose weights to save.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], network: nn.Module) -> None:
+        self.path = Path(path)
+        self.network = network
+        self.best: float | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator with a key metric."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Compare and save."""
+        value = float(engine.state.metrics[engine.state.key_metric_name])
+        # Without labels the metric is NaN, and the latest weights are the best known.
+        if self.best is None or math.isnan(value) or value > self.best:
+            self.best = value
+            _write(self.network.state_dict(), self.path)
+
+    def state_dict(self) -> dict[str, float | None]:
+        """The best value so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: Mapping[str, float | None]) -> None:
+        """Restore the best value so far."""
+        self.best = state["best"]
+
+
+def _write(content: Any, path: Path) -> None:
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    torch.save(content, unfinished)
+    os.replace(unfinished, path)
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; train first, or give other weights with --weights") from error
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, ValueError) as error:
+        raise InputError(f"{path}: not a file of weights that can be read safely; give a state_dict") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds {type(content).__name__}, not weights; give a state_dict")
+    return content

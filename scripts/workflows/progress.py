@@ -1,0 +1,147 @@
+"""What a user sees of a running workflow, and the tables that it leaves."""
+
+import csv
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from tqdm import tqdm
+
+from scripts.metrics import summarise, write_table
+from scripts.report import loss_curve
+
+
+class Progress:
+    """A progress bar over the whole run, with the time left and, in training, the loss.
+
+    Args:
+        description: what is going on.
+    """
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer or an evaluator; to a trainer after whatever restores its state."""
+        engine.add_event_handler(Events.STARTED, self._open)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
+        engine.add_event_handler(Events.COMPLETED, self._close)
+
+    def _open(self, engine: Engine) -> None:
+        epochs = engine.state.max_epochs - engine.state.epoch
+        done = engine.state.epoch * engine.state.epoch_length if epochs > 1 else 0
+        # A log file gets a line now and then; only a terminal can overwrite its own.
+        interval = 0.1 if sys.stderr.isatty() else 15.0
+        total = done + epochs * engine.state.epoch_length
+        self.bar = tqdm(desc=self.description, initial=done, total=total, mininterval=interval, dynamic_ncols=True)
+
+    def _advance(self, engine: Engine) -> None:
+        output = engine.state.output
+        if isinstance(output, dict) and "loss" in output:
+            self.bar.set_postfix(epoch=engine.state.epoch, loss=f"{output['loss'].item():.4f}", refresh=False)
+        self.bar.update()
+
+    def _close(self, engine: Engine) -> None:
+        self.bar.close()
+
+
+class History:
+    """One row per epoch: mean loss, learning rate, seconds and, where it was validated, the metrics.
+
+    Written to `history.csv` and drawn to `loss_curve.png` after every epoch. Attach it after the validation.
+
+    Args:
+        output_dir: where the files go.
+        optimizer: whose learning rate to note.
+        evaluator: whose metrics to note.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str], optimizer: Any, evaluator: Engine) -> None:
+        self.output_dir = Path(output_dir)
+        self.optimizer = optimizer
+        self.evaluator = evaluator
+        self.rows: list[dict[str, float]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far, for a checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the rows of a checkpoint."""
+        self.rows = list(state["rows"])
+
+    def _begin_epoch(self, engine: Engine) -> None:
+        self.losses: list[float] = []
+        self.began = time.perf_counter()
+
+    def _add_loss(self, engine: Engine) -> None:
+        self.losses.append(engine.state.output["loss"].item())
+
+    def _end_epoch(self, engine: Engine) -> None:
+        row = {
+            "epoch": engine.state.epoch,
+            "loss": sum(self.losses) / len(self.losses),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "seconds": time.perf_counter() - self.began,
+        }
+        if self.evaluator.state.epoch == engine.state.epoch:
+            row.update({name: float(value) for name, value in self.evaluator.state.metrics.items()})
+        self.rows.append(row)
+        self._write()
+        loss_curve(self.output_dir / "loss_curve.png", self.rows)
+
+    def _write(self) -> None:
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        unfinished = self.output_dir / ".history.csv.unfinished"
+        with open(unfinished, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(unfinished, self.output_dir / "history.csv")
+
+
+class MetricTable:
+    """Write `metrics.csv` and `metrics.json`, a row per pair with mean and standard deviation, and print the summary.
+
+    Args:
+        output_dir: where the files go.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
+        self.output_dir = Path(output_dir)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator whose metrics are `PairMetric`s."""
+        engine.add_event_handler(Events.STARTED, self._begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_names)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _begin(self, engine: Engine) -> None:
+        self.names: list[str] = []
+
+    def _add_names(self, engine: Engine) -> None:
+        self.names += [f"{pair['fixed_name']}_{pair['moving_name']}" for pair in engine.state.output]
+
+    def _write(self, engine: Engine) -> None:
+        details = {name: values.tolist() for name, values in engine.state.metric_details.items()}
+        rows = [
+            {"pair": name, **{metric: values[i] for metric, values in details.items()}}
+            for i, name in enumerate(self.names)
+        ]
+        write_table(rows, self.output_dir / "metrics")
+        print(f"{len(rows)} pairs, mean ± standard deviation:")
+        for metric, summary in summarise(rows).items():
+            if not math.isnan(summary["mean"]):
+                print(f"  {metric:<16} {summary['mean']:.4f} ± {summary['std']:.4f}")
+        print(f"table: {self.output_dir / 'metrics.csv'}")

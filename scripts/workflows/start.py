@@ -1,0 +1,52 @@
+"""What happens before anything is loaded."""
+
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from monai.utils import set_determinism
+
+from scripts.data import InputError, find_input_error
+
+EXIT_INPUT = 3
+
+
+def start(seed: int | None = None) -> None:
+    """Begin a workflow: seed everything, and answer bad input with one line on stderr and exit code 3.
+
+    Args:
+        seed: for Python, NumPy and torch; None leaves them as they are.
+    """
+    sys.excepthook = _report
+    if seed is not None:
+        set_determinism(seed)
+
+
+def start_training(output_dir: str, resume: bool, seed: int) -> None:
+    """Begin training, unless it would overwrite an earlier one.
+
+    Args:
+        output_dir: where checkpoints and logs go; made if need be.
+        resume: whether to go on from the last checkpoint in it.
+        seed: for Python, NumPy and torch.
+
+    Raises:
+        InputError: if there is a checkpoint and `resume` is off, or none and it is on.
+    """
+    start(seed)
+    last = Path(output_dir) / "last.pt"
+    if last.exists() and not resume:
+        raise InputError(f"{last}: an earlier training is here; add --resume true or choose another --output_dir")
+    if resume and not last.exists():
+        raise InputError(f"{last}: no such checkpoint to resume from; check --output_dir")
+    Path(output_dir).mkdir(parents=True, exist_ok=True)
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    # MONAI wraps what its components raise; the user's mistake is somewhere along the chain.
+    found = find_input_error(error)
+    if found is None:
+        sys.__excepthook__(kind, error, trace)
+        return
+    print(f"error: {found}", file=sys.stderr)
+    sys.exit(EXIT_INPUT)

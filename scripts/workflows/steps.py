@@ -1,0 +1,73 @@
+"""One step of training or evaluation: from a batch of pairs to fields."""
+
+import time
+from typing import Any
+
+import torch
+from monai.engines import SupervisedEvaluator
+from monai.engines.utils import IterationEvents
+from monai.inferers import Inferer
+from monai.utils import convert_to_tensor
+from torch import Tensor
+from torch.nn.functional import pad
+
+from scripts.spatial import warp
+
+
+def prepare_training_batch(
+    batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **_: Any
+) -> tuple[Tensor, Tensor]:
+    """Move the pairs to the device; they are input and target at once, as training needs no labels."""
+    # Plain tensors: every operation on a MetaTensor copies its metadata.
+    image = convert_to_tensor(batch["image"], track_meta=False).to(device, non_blocking=non_blocking)
+    return image, image
+
+
+class PyramidInferer(Inferer):
+    """Ask the network for the fields of all scales, which the loss supervises."""
+
+    def __call__(self, inputs: Tensor, network: Any, *_: Any, **__: Any) -> list[Tensor]:
+        """`(B, 2, D, H, W)` -> one field per scale, coarse to fine (see `MSFBNet.pyramid`)."""
+        return network.pyramid(inputs)
+
+
+class PaddedInferer(Inferer):
+    """Register images of any size: pad with zeros to the multiple that the network needs, crop its field."""
+
+    def __call__(self, inputs: Tensor, network: Any, *_: Any, **__: Any) -> Tensor:
+        """`(B, 2, D, H, W)` -> field `(B, 3, D, H, W)`, voxels."""
+        depth, height, width = inputs.shape[2:]
+        missing = [-size % network.multiple for size in (width, height, depth)]
+        padded = pad(inputs, [0, missing[0], 0, missing[1], 0, missing[2]])
+        return network(padded)[:, :, :depth, :height, :width]
+
+
+def evaluate_batch(engine: SupervisedEvaluator, batch: dict[str, Any]) -> dict[str, Any]:
+    """Iteration of an evaluator that scores fields: predict, warp the labels, hand everything to the metrics.
+
+    Args:
+        engine: MONAI's evaluator.
+        batch: of a `PairDataset`.
+
+    Returns:
+        The batch on the device, and `pred` (the field), `seconds` (per pair), `identity` (a field of zeros, for figures
+        before the registration), `moving_mask` (moving image > 0), and where there are labels `warped_label` (nearest).
+    """
+    output = {
+        key: convert_to_tensor(value, track_meta=False).to(engine.state.device) if isinstance(value, Tensor) else value
+        for key, value in batch.items()
+    }
+    began = time.perf_counter()
+    with engine.mode(engine.network):
+        output["pred"] = engine.inferer(output["image"], engine.network)
+    if output["pred"].is_cuda:
+        torch.cuda.synchronize(output["pred"].device)
+    output["seconds"] = [(time.perf_counter() - began) / len(output["pred"])] * len(output["pred"])
+    output["identity"] = torch.zeros_like(output["pred"])
+    output["moving_mask"] = output["image"][:, 1:] > 0
+    if "moving_label" in output:
+        output["warped_label"] = warp(output["moving_label"], output["pred"], mode="nearest")
+    engine.state.output = output
+    engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+    engine.fire_event(IterationEvents.MODEL_COMPLETED)
+    return engine.state.output

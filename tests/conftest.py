@@ -1,0 +1,19 @@
+"""What every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# Two threads on any machine: timings compare, and a many-core host gives the same sums.
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real brains: MSFBNET_DATA, or shared/data beside the checkout; the test is skipped without it."""
+    folder = Path(os.environ.get("MSFBNET_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real brains at {folder} (set MSFBNET_DATA)")
+    return folder
