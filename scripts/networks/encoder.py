@@ -7,10 +7,22 @@ from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
 
-def convolution(in_channels: int, out_channels: int, stride: int = 1) -> nn.Module:
-    """3×3×3 convolution and leaky ReLU, the brick of the whole network."""
-    activation = ("leakyrelu", {"negative_slope": 0.2, "inplace": True})
-    return Convolution(3, in_channels, out_channels, strides=stride, norm=None, act=activation)
+class InstanceNorm(nn.InstanceNorm3d):
+    """Instance normalisation that leaves a single voxel, the coarsest scale of the smallest image, as it is."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise each channel of `(B, C, D, H, W)` over its voxels."""
+        if input[0, 0].numel() == 1:
+            return input
+        return nn.functional.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
+
+
+def convolution(in_channels: int, out_channels: int, stride: int = 1, norm: bool = True) -> nn.Module:
+    """3×3×3 convolution, instance normalisation and leaky ReLU, the brick of the whole network."""
+    layers: list[nn.Module] = [Convolution(3, in_channels, out_channels, strides=stride, conv_only=True)]
+    if norm:
+        layers.append(InstanceNorm(out_channels, affine=True))
+    return nn.Sequential(*layers, nn.LeakyReLU(0.2, inplace=True))
 
 
 class Encoder(nn.Module):
@@ -22,8 +34,9 @@ class Encoder(nn.Module):
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
-        # One convolution at full size, where feature maps are what costs time and memory; two at every other scale.
-        self.stages = nn.ModuleList([convolution(1, channels[0])])
+        # At full size, where feature maps are what costs time and memory: one convolution, not normalised. Two at
+        # every other scale.
+        self.stages = nn.ModuleList([convolution(1, channels[0], norm=False)])
         for finer, coarser in pairwise(channels):
             self.stages.append(nn.Sequential(convolution(finer, coarser, stride=2), convolution(coarser, coarser)))
 

@@ -25,8 +25,8 @@ class LocalAttention(nn.Module):
         squeezed = channels // reduction
         self.look_around = nn.Sequential(
             nn.Conv3d(channels, squeezed, kernel_size=1),
-            convolution(squeezed, squeezed, stride=2),
-            convolution(squeezed, squeezed),
+            convolution(squeezed, squeezed, stride=2, norm=False),
+            convolution(squeezed, squeezed, norm=False),
         )
         self.excite = nn.Sequential(nn.Conv3d(squeezed, channels, kernel_size=1), nn.Sigmoid())
 

@@ -14,7 +14,7 @@ from scripts.report.style import ACCENT, FAINT, GROUND, LINE, TEXT, WARM, save_p
 _SCORES = (
     ("loss", "training loss", LINE, min),
     ("dice", "validation Dice", ACCENT, max),
-    ("ndv", "validation NDV, %", WARM, min),
+    ("ndv_percent", "validation NDV, %", WARM, min),
 )
 
 
@@ -24,7 +24,7 @@ def loss_curve(path: str | os.PathLike[str], history: Sequence[Mapping[str, floa
     Args:
         path: the PNG to write, 900 pixels wide.
         history: one mapping per epoch with `epoch` and `loss`, and in the epochs that were validated `dice`
-            and `ndv` (%).
+            and `ndv_percent`.
 
     Raises:
         ValueError: for an empty history.

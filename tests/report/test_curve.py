@@ -17,7 +17,7 @@ def draw(path, history):
 def test_one_panel_per_score_that_the_history_has(tmp_path):
     losses = [{"epoch": e, "loss": 1 / (e + 1)} for e in range(6)]
     validated = [{**row, "dice": 0.5 + 0.01 * row["epoch"]} if row["epoch"] % 2 else row for row in losses]
-    everything = [{**row, "ndv": 0.1} if "dice" in row else row for row in validated]
+    everything = [{**row, "ndv_percent": 0.1} if "dice" in row else row for row in validated]
     heights = [draw(tmp_path / "curve.png", history).shape[0] for history in (losses, validated, everything)]
     assert heights[0] < heights[1] < heights[2]
 

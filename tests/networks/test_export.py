@@ -1,0 +1,95 @@
+"""The network outside eager mode: TorchScript, torch.export and ONNX give the same field."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from scripts.networks import MSFBNet
+
+SIZE = (32, 48, 16)
+
+OPTIONS = [
+    {},
+    {"auxiliary_decoder": False},
+    {"fusion": "concat"},
+    {"fusion": "add"},
+    {"attention": "global"},
+    {"attention": "local"},
+    {"attention": "none"},
+    {"diffeomorphic": False},
+    {"field_scale": 0},
+    {"field_scale": 2, "channels": (8, 16, 32)},
+]
+
+
+def pair(seed: int, *size: int) -> Tensor:
+    noise = torch.randn(1, 2, *size, generator=torch.Generator().manual_seed(seed))
+    image = torch.from_numpy(gaussian_filter(noise.numpy(), (0, 0, 2, 2, 2)))
+    return (image - image.min()) / (image.max() - image.min())
+
+
+def moving_network(**options) -> MSFBNet:
+    """A network whose heads do not answer zero."""
+    torch.manual_seed(0)
+    network = MSFBNet(**options).eval()
+    for head in network.heads:
+        torch.nn.init.normal_(head.weight, std=0.5)
+    return network
+
+
+@torch.no_grad()
+def assert_same(actual: Tensor, network: MSFBNet, image: Tensor) -> None:
+    expected = network(image)
+    assert expected.abs().mean() > 1
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@torch.no_grad()
+def test_scripted_gives_the_same_field_and_pyramid_at_any_size(options: dict) -> None:
+    network = moving_network(**options)
+    scripted = torch.jit.script(network)
+    for size in (SIZE, (16, 32, 32)):
+        image = pair(0, *size)
+        assert_same(scripted(image), network, image)
+        for actual, expected in zip(scripted.pyramid(image), network.pyramid(image), strict=True):
+            torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_scripted_survives_the_disk(tmp_path: Path) -> None:
+    network, image = moving_network(), pair(1, *SIZE)
+    torch.jit.script(network).save(tmp_path / "network.ts")
+    loaded = torch.jit.load(tmp_path / "network.ts")
+    assert_same(loaded(image), network, image)
+    assert len(loaded.pyramid(image)) == 4
+
+
+def test_scripted_refuses_wrong_images_too() -> None:
+    scripted = torch.jit.script(moving_network())
+    with pytest.raises(torch.jit.Error, match="multiples of 16"):
+        scripted(torch.zeros(1, 2, 16, 24, 16))
+
+
+@torch.no_grad()
+def test_exported_gives_the_same_field() -> None:
+    network, image = moving_network(), pair(2, *SIZE)
+    exported = torch.export.export(network, (pair(3, *SIZE),))
+    assert_same(exported.module()(image), network, image)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning:copyreg")  # torch copies its own deprecated tree specification
+@torch.no_grad()
+def test_onnx_gives_the_same_field(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    network, image = moving_network(), pair(4, *SIZE)
+    file = tmp_path / "network.onnx"
+    torch.onnx.export(network, (pair(5, *SIZE),), file, dynamo=True, opset_version=20)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (field,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    assert_same(torch.from_numpy(field), network, image)

@@ -1,0 +1,386 @@
+"""MSFBNet: what it promises about its field, its parts, its options, and its cost."""
+
+import time
+import warnings
+
+import pytest
+import torch
+from monai.networks.nets import VoxelMorph
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from scripts.metrics import non_diffeomorphic_volume
+from scripts.networks import MSFBNet
+from scripts.spatial import compose, integrate, resize_field, warp
+
+SIZE = (32, 48, 16)
+SCALES = 5
+
+
+def pair(seed: int, *size: int, sigma: float = 2.0, batch: int = 1) -> Tensor:
+    """Smooth random images in [0, 1]."""
+    noise = torch.randn(batch, 2, *size, generator=torch.Generator().manual_seed(seed))
+    image = torch.from_numpy(gaussian_filter(noise.numpy(), (0, 0, sigma, sigma, sigma)))
+    return (image - image.min()) / (image.max() - image.min())
+
+
+def network(seed: int = 0, head_std: float | None = None, **options) -> MSFBNet:
+    """A network, untrained, or with random heads that do not answer zero."""
+    torch.manual_seed(seed)
+    net = MSFBNet(**options).eval()
+    if head_std is not None:
+        for head in net.heads:
+            torch.nn.init.normal_(head.weight, std=head_std)
+    return net
+
+
+def parameters(net: MSFBNet) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+class Record:
+    """Inputs and output of a module at its last call."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        module.register_forward_hook(self)
+
+    def __call__(self, module: torch.nn.Module, inputs: tuple[Tensor, ...], output: list[Tensor]) -> None:
+        self.inputs, self.output = inputs, output
+
+
+def residual_of(net: MSFBNet, image: Tensor, i: int, answer: Tensor) -> Tensor:
+    """What the network makes of this answer of its head `i`, by keeping the other heads silent."""
+    silent = [
+        head.register_forward_hook(lambda module, inputs, output, j=j: answer if j == i else torch.zeros_like(output))
+        for j, head in enumerate(net.heads)
+    ]
+    residual = net.pyramid(image)[i]
+    for hook in silent:
+        hook.remove()
+    return residual
+
+
+# --- the field --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(16, 16, 16), (32, 16, 48), (16, 64, 32)])
+@torch.no_grad()
+def test_field_has_the_size_of_the_image(size: tuple[int, ...]) -> None:
+    field = network(head_std=0.5)(pair(0, *size))
+    assert field.shape == (1, 3, *size)
+    assert field.dtype == torch.float32
+    assert field.isfinite().all() and field.abs().max() > 0.1
+
+
+@torch.no_grad()
+def test_batch_of_two_equals_two_singles() -> None:
+    net, images = network(head_std=0.5), pair(1, *SIZE, batch=2)
+    together, one_by_one = net(images), torch.cat([net(images[:1]), net(images[1:])])
+    assert (one_by_one[0] - one_by_one[1]).abs().mean() > 0.1
+    torch.testing.assert_close(together, one_by_one, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("field_scale", [0, 1])
+@torch.no_grad()
+def test_untrained_network_is_nearly_the_identity(seed: int, field_scale: int) -> None:
+    field = network(seed, field_scale=field_scale)(pair(seed, 32, 32, 32, sigma=0.5))
+    assert 0 < field.abs().max() < 1e-2
+
+
+@torch.no_grad()
+def test_same_image_gives_the_same_field_and_stays_as_it_was() -> None:
+    net, image = network(head_std=0.5), pair(2, *SIZE)
+    before = image.clone()
+    first = net(image)
+    net(pair(3, 16, 32, 32))
+    assert torch.equal(net(image), first)
+    assert torch.equal(image, before)
+
+
+@torch.no_grad()
+def test_order_of_the_images_matters() -> None:
+    net, image = network(head_std=0.5), pair(4, *SIZE)
+    assert (net(image) - net(image.flip(1))).abs().mean() > 0.1
+
+
+@torch.no_grad()
+def test_autocast_returns_a_finite_float32_field() -> None:
+    net, image = network(head_std=0.1), pair(5, *SIZE)
+    expected = net(image)
+    with torch.autocast("cpu", torch.bfloat16):
+        field, fields = net(image), net.pyramid(image)
+    assert all(f.dtype == torch.float32 for f in (field, *fields))
+    assert field.isfinite().all()
+    assert (field - expected).abs().mean() < 0.2 * expected.abs().mean()
+
+
+@torch.no_grad()
+def test_ndv_of_random_heads_is_below_a_thousandth_of_a_percent() -> None:
+    size = (64, 80, 64)
+    folded = []
+    for seed in range(3):
+        net, image = network(seed, head_std=1.0), pair(seed, *size, sigma=3.0)
+        weights = [head.weight.clone() for head in net.heads]
+        low, high = 0.0, 2.0
+        for _ in range(8):
+            scale = (low + high) / 2
+            for head, weight in zip(net.heads, weights, strict=True):
+                head.weight.copy_(scale * weight)
+            field = net(image)
+            displacement = field.norm(dim=1).mean()
+            low, high = (scale, high) if displacement < 10 else (low, scale)
+            if abs(displacement - 10) < 0.5:
+                break
+        assert 9 < displacement < 11
+        folded.append(non_diffeomorphic_volume(field[0], torch.ones(size)).item())
+    print(f"NDV of fields of 10 voxels, in percent: {folded}")
+    assert max(folded) < 0.001
+
+
+# --- the method -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["encoder", "auxiliary_decoder"])
+@torch.no_grad()
+def test_features_of_an_image_do_not_depend_on_the_other(part: str) -> None:
+    net = network(head_std=0.5)
+    record = Record(net.get_submodule(part))
+    one, other = pair(6, *SIZE), pair(7, *SIZE)
+
+    def features(image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        net(image)
+        return [f[:1] for f in record.output], [f[1:] for f in record.output]
+
+    of_fixed, of_moving = features(one)
+    assert len(of_fixed) == (SCALES if part == "encoder" else SCALES - 1)
+    same_fixed = features(torch.cat([one[:, :1], other[:, 1:]], dim=1))[0]
+    same_moving = features(torch.cat([other[:, :1], one[:, 1:]], dim=1))[1]
+    swapped_fixed, swapped_moving = features(one.flip(1))
+    for expected, *found in zip(of_fixed, same_fixed, swapped_moving, strict=True):
+        for features_found in found:
+            torch.testing.assert_close(features_found, expected, rtol=0, atol=1e-6)
+    for expected, *found in zip(of_moving, same_moving, swapped_fixed, strict=True):
+        for features_found in found:
+            torch.testing.assert_close(features_found, expected, rtol=0, atol=1e-6)
+    assert (of_fixed[0] - of_moving[0]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_every_scale_sees_the_moving_features_warped_by_the_field_so_far_and_composes_its_own() -> None:
+    net, image = network(head_std=0.5), pair(8, *SIZE)
+    encoder, decoder = Record(net.encoder), Record(net.auxiliary_decoder)
+    blocks, heads = [Record(block) for block in net.blocks], [Record(head) for head in net.heads]
+    fields = net.pyramid(image)
+    calls = [(block.inputs, head.output) for block, head in zip(blocks, heads, strict=True)]
+    of_encoder, of_decoder = encoder.output, decoder.output
+    for i, ((fixed, moving, field), answer) in enumerate(calls):
+        scale = SCALES - 1 - i
+        low, high = of_encoder[scale], of_decoder[scale - 1]  # the auxiliary decoder starts at scale 1
+        features = torch.cat([low, high], dim=1) if i > 0 else low
+        size = list(low.shape[2:])
+        so_far = resize_field(fields[i - 1], size) if i > 0 else torch.zeros_like(fields[0])
+        torch.testing.assert_close(fixed, features[:1])
+        torch.testing.assert_close(moving, warp(features[1:], so_far))
+        torch.testing.assert_close(field, so_far)
+        residual = residual_of(net, image, i, answer)
+        torch.testing.assert_close(fields[i], compose(so_far, residual))
+        if i > 0:
+            assert (fields[i] - so_far - residual).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("diffeomorphic", [True, False])
+@pytest.mark.parametrize("scale", range(SCALES - 1))
+@torch.no_grad()
+def test_each_scale_moves_by_at_most_a_voxel_of_its_own(scale: int, diffeomorphic: bool) -> None:
+    net, image = network(diffeomorphic=diffeomorphic), pair(9, 64, 32, 48)
+    for i, head in enumerate(net.heads):
+        for parameter in head.parameters():
+            torch.nn.init.normal_(parameter, std=1e6 if i == scale else 0.0)
+    fields = net.pyramid(image)
+    assert all(not field.any() for field in fields[:scale])
+    assert 0.3 < fields[scale].abs().max() <= 1 + 1e-5
+
+
+@torch.no_grad()
+def test_pyramid_doubles_from_the_coarsest_scale_to_that_of_the_field() -> None:
+    net, image = network(head_std=0.5), pair(10, 64, 32, 48)
+    fields = net.pyramid(image)
+    assert [tuple(field.shape) for field in fields] == [(1, 3, 64 // n, 32 // n, 48 // n) for n in (16, 8, 4, 2)]
+    torch.testing.assert_close(net(image), resize_field(fields[-1], [64, 32, 48]), rtol=0, atol=0)
+
+
+def test_gradient_reaches_every_parameter() -> None:
+    net = network(head_std=0.1).train()
+    image = pair(11, *SIZE)
+    (warp(image[:, 1:], net(image)) - image[:, :1]).square().mean().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+def test_untrained_network_learns_from_the_first_step() -> None:
+    net, image = network().train(), pair(12, *SIZE)
+    (warp(image[:, 1:], net(image)) - image[:, :1]).square().mean().backward()
+    for head in net.heads:
+        assert head.weight.grad.any() and head.bias.grad.any()
+
+
+def test_state_dict_holds_parameters_only_and_fits_every_size() -> None:
+    net = network(head_std=0.5)
+    before = {name: value.shape for name, value in net.state_dict().items()}
+    with torch.no_grad():
+        net(pair(13, *SIZE))
+        net(pair(14, 16, 16, 16))
+    assert {name: value.shape for name, value in net.state_dict().items()} == before
+    assert set(before) == {name for name, _ in net.named_parameters()}
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"auxiliary_decoder": False},
+        {"fusion": "concat"},
+        {"fusion": "add"},
+        {"fusion": "add", "auxiliary_decoder": False},
+        {"attention": "global"},
+        {"attention": "local"},
+        {"attention": "none"},
+        {"diffeomorphic": False},
+        {"channels": (8, 8, 16, 16, 32)},
+    ],
+    ids=str,
+)
+@torch.no_grad()
+def test_every_option_runs_and_changes_the_field(options: dict) -> None:
+    image = pair(15, *SIZE)
+    field = network(head_std=0.5, **options)(image)
+    assert field.shape == (1, 3, *SIZE)
+    assert field.isfinite().all() and field.abs().max() > 0.1
+    assert (field - network(head_std=0.5)(image)).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    "smaller", [{"auxiliary_decoder": False}, {"fusion": "concat"}, {"attention": "global"}], ids=str
+)
+def test_leaving_a_part_out_leaves_its_parameters_out(smaller: dict) -> None:
+    assert parameters(network(**smaller)) < parameters(network())
+
+
+@torch.no_grad()
+def test_no_attention_is_concatenation() -> None:
+    none, concat = network(0, head_std=0.5, attention="none"), network(1, head_std=0.5, fusion="concat")
+    concat.load_state_dict(none.state_dict())
+    image = pair(16, *SIZE)
+    assert torch.equal(none(image), concat(image))
+
+
+def test_without_auxiliary_decoder_only_low_level_features_are_fused() -> None:
+    net = network(auxiliary_decoder=False)
+    assert not [name for name in net.state_dict() if "auxiliary" in name]
+    for block, channels in zip(net.blocks, (96, 64, 32, 16), strict=True):
+        first = next(module for module in block.fuse.modules() if isinstance(module, torch.nn.Conv3d))
+        assert first.in_channels == 2 * channels + 3
+
+
+@pytest.mark.parametrize(("field_scale", "finest"), [(0, 1), (1, 2), (2, 4), (4, 16)])
+@torch.no_grad()
+def test_field_scale_is_that_of_the_finest_field(field_scale: int, finest: int) -> None:
+    net, image = network(head_std=0.5, field_scale=field_scale), pair(17, *SIZE)
+    fields = net.pyramid(image)
+    assert len(fields) == SCALES - field_scale
+    assert tuple(fields[-1].shape[2:]) == tuple(n // finest for n in SIZE)
+    torch.testing.assert_close(net(image), resize_field(fields[-1], list(SIZE)), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_three_scales_take_sizes_that_are_multiples_of_four() -> None:
+    net = network(head_std=0.5, channels=(8, 16, 32))
+    assert net(pair(18, 12, 20, 4)).shape == (1, 3, 12, 20, 4)
+    assert [field.shape[2] for field in net.pyramid(pair(18, 12, 20, 4))] == [3, 6]
+
+
+@torch.no_grad()
+def test_plain_residuals_are_displacements_not_velocities() -> None:
+    plain, flow = (network(diffeomorphic=diffeomorphic) for diffeomorphic in (False, True))
+    image = pair(19, *SIZE)
+    for i, scale in enumerate((16, 8, 4, 2)):
+        answer = torch.randn(1, 3, *(n // scale for n in SIZE), generator=torch.Generator().manual_seed(i))
+        displacement = residual_of(plain, image, i, answer)
+        assert displacement.abs().max() > 0.1
+        torch.testing.assert_close(residual_of(flow, image, i, answer), integrate(displacement))
+        assert (integrate(displacement) - displacement).abs().max() > 1e-2
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["forward", "pyramid"])
+@pytest.mark.parametrize("shape", [(1, 1, 16, 16, 16), (1, 3, 16, 16, 16), (2, 16, 16, 16), (1, 2, 16, 16)])
+def test_what_is_not_a_pair_of_volumes_is_refused(method: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="fixed and moving") as error:
+        getattr(network(), method)(torch.zeros(shape))
+    assert str(list(shape)) in str(error.value)
+
+
+@pytest.mark.parametrize(("channels", "multiple"), [((8, 16, 32, 64, 96), 16), ((8, 16, 32), 4)])
+@pytest.mark.parametrize("axis", [2, 3, 4])
+def test_size_that_cannot_be_halved_is_refused(channels: tuple[int, ...], multiple: int, axis: int) -> None:
+    shape = [1, 2, 32, 32, 32]
+    shape[axis] = 34
+    with pytest.raises(ValueError, match=f"multiples of {multiple}, not .*34"):
+        network(channels=channels)(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("field_scale", [-1, 5])
+def test_field_scale_without_a_scale_is_refused(field_scale: int) -> None:
+    with pytest.raises(ValueError, match=f"between 0 and 4, not {field_scale}"):
+        MSFBNet(field_scale=field_scale)
+
+
+@pytest.mark.parametrize("options", [{"fusion": "sum"}, {"attention": "spatial"}], ids=str)
+def test_unknown_option_is_refused_by_name(options: dict) -> None:
+    (name, value), *_ = options.items()
+    with pytest.raises(ValueError, match=f"{name} is .*, not {value}"):
+        MSFBNet(**options)
+
+
+# --- cost -------------------------------------------------------------------------------------------------------------
+
+
+def test_has_at_most_three_million_parameters() -> None:
+    assert parameters(network()) <= 3_000_000
+
+
+@torch.no_grad()
+def test_takes_at_most_30_gmacs() -> None:
+    # On the meta device nothing is computed, but every convolution is counted.
+    with FlopCounterMode(display=False) as counter:
+        network().to("meta")(torch.zeros(1, 2, 96, 112, 96, device="meta"))
+    gmacs = counter.get_total_flops() / 2e9
+    print(f"{gmacs:.1f} GMACs at 96×112×96")
+    assert 5 < gmacs <= 30
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_takes_at_most_three_quarters_of_the_cpu_time_of_voxelmorph() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that MONAI's Warp uses torch's grid_sample
+        voxelmorph = VoxelMorph().eval()
+    ours, image = network(), pair(20, 96, 112, 96)
+    fixed, moving = image[:, :1].contiguous(), image[:, 1:].contiguous()
+
+    def seconds(run) -> float:
+        start = time.process_time()
+        run()
+        return time.process_time() - start
+
+    timings = [(seconds(lambda: ours(image)), seconds(lambda: voxelmorph(moving, fixed))) for _ in range(3)]
+    own, other = (min(column) for column in zip(*timings, strict=True))
+    print(f"CPU time at 96×112×96: {own:.2f} s, VoxelMorph {other:.2f} s, ratio {own / other:.2f}")
+    assert own <= 0.75 * other
