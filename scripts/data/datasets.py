@@ -6,7 +6,7 @@ in Learn2Reg's layout (see `checks.load_keypoints`); row i of every scan's file 
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +106,14 @@ def validation_pairs(dataset_dir: str | Path, section: str | None = None) -> lis
     return pairs
 
 
-def label_names(dataset_dir: str | Path, exclude: Sequence[int] = ()) -> dict[int, str]:
+def label_names(dataset_dir: str | Path) -> dict[int, str]:
     """Values and names of the labels to score.
 
     Args:
         dataset_dir: folder of the dataset, or its JSON file.
-        exclude: further values to leave out; 0 always is.
 
     Returns:
-        Names by value, in the JSON's order; empty if it names no labels (as LUMIR's).
+        Names by value without 0, in the JSON's order; empty if it names no labels (as LUMIR's).
 
     Raises:
         InputError: if the JSON is missing or broken, or its `labels` are not value-name pairs.
@@ -128,7 +127,7 @@ def label_names(dataset_dir: str | Path, exclude: Sequence[int] = ()) -> dict[in
         names = {int(value): str(name) for value, name in labels.items()}
     except (AttributeError, ValueError) as error:
         raise InputError(f'{file}: \'labels\' is not a table such as {{"1": "Left Thalamus"}}; correct it') from error
-    return {value: name for value, name in names.items() if value != 0 and value not in exclude}
+    return {value: name for value, name in names.items() if value != 0}
 
 
 def scan_name(path: str | Path) -> str:

@@ -33,8 +33,8 @@ class PairDataset(Dataset[dict[str, Any]]):
 
     An item is a dict of `image` `(2, X, Y, Z)` float32, fixed and moving, with the fixed image's affine; where the
     scans have them, `fixed_label` and `moving_label` `(1, X, Y, Z)` int32 and `fixed_keypoints` and
-    `moving_keypoints` `(N, 3)` float32 in voxels of the item's grid; `fixed_path` and `moving_path`, and
-    `fixed_name` and `moving_name`, the files' names without extensions.
+    `moving_keypoints` `(N, 3)` float32 in voxels of the item's grid; `spacing` `(3,)` in mm; `fixed_path` and
+    `moving_path`, and `fixed_name` and `moving_name`, the files' names without extensions.
 
     Raises:
         InputError: for bad files; for a pair on two grids, or with different numbers of keypoints.
@@ -148,7 +148,9 @@ def _pair_item(fixed: dict[str, Any], moving: dict[str, Any]) -> dict[str, Any]:
         )
     # the first one's metadata, that of the fixed image, is what cat keeps
     item: dict[str, Any] = {"image": torch.cat([fixed["image"], moving["image"]]).to(torch.float32)}
-    to_voxels = torch.linalg.inv(fixed["image"].affine.double())
+    affine = fixed["image"].affine.double()
+    item["spacing"] = torch.linalg.vector_norm(affine[:3, :3], dim=0).to(torch.float32)
+    to_voxels = torch.linalg.inv(affine)
     for role, scan in scans.items():
         item[f"{role}_path"], item[f"{role}_name"] = files[role], scan_name(files[role])
         if "label" in scan:

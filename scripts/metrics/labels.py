@@ -47,7 +47,7 @@ def hd95_per_label(
     fixed_label: Tensor,
     warped_label: Tensor,
     labels: Sequence[int],
-    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    spacing: Sequence[float] | Tensor = (1.0, 1.0, 1.0),
     moving_label: Tensor | None = None,
 ) -> Tensor:
     """95 % Hausdorff distance of each label: the larger of the two directed ones.
@@ -71,6 +71,7 @@ def hd95_per_label(
         ValueError: for shapes that differ, or maps that hold no labels (see `as_label_map`).
     """
     fixed, warped = _same_shape(fixed_label.cpu(), warped_label.cpu())
+    spacing = [float(size) for size in spacing]
     in_moving = _voxels(warped if moving_label is None else as_label_map(moving_label.cpu()), labels)
     distances = torch.full((len(labels),), torch.nan)
     boxes = zip(_boxes(fixed, labels), _boxes(warped, labels), strict=True)

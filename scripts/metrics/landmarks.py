@@ -10,7 +10,7 @@ from scripts.metrics.volumes import as_batch_of_one, as_label_map
 
 
 def tre(
-    field: Tensor, fixed_points: Tensor, moving_points: Tensor, spacing: Sequence[float] = (1.0, 1.0, 1.0)
+    field: Tensor, fixed_points: Tensor, moving_points: Tensor, spacing: Sequence[float] | Tensor = (1.0, 1.0, 1.0)
 ) -> Tensor:
     """Distance between `x + field(x)` and the moving landmark, for each fixed landmark x (Learn2Reg's TRE).
 
@@ -36,7 +36,7 @@ def tre(
         for component in field.detach().cpu().numpy()
     ]
     error = fixed + torch.stack(displacement, dim=1) - moving_points.double().cpu()
-    return torch.linalg.vector_norm(error * torch.tensor(spacing, dtype=torch.float64), dim=1)
+    return torch.linalg.vector_norm(error * torch.as_tensor(spacing, dtype=torch.float64).cpu(), dim=1)
 
 
 def label_tre(fixed_label: Tensor, warped_label: Tensor, labels: Sequence[int]) -> Tensor:

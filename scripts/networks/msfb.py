@@ -12,8 +12,8 @@ class LocalAttention(nn.Module):
     """Voxel gates from a wide neighbourhood: what matters here.
 
     The twin of squeeze-and-excitation in space: squeeze the channels, look around on a grid of half the size (7 voxels
-    wide), excite one gate per channel and voxel. A depthwise convolution of that width sees as much, but its gradient
-    takes more CPU time than the rest of the network together.
+    wide), excite one gate per channel and voxel. A depthwise convolution of that width would see as much, but its
+    gradient is slow on CPUs.
 
     Args:
         channels: of the features.

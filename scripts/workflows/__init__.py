@@ -4,7 +4,7 @@ from scripts.workflows.checkpoints import BestModel, LastCheckpoint, load_weight
 from scripts.workflows.inference import SaveRegistration, registration_pairs
 from scripts.workflows.progress import History, MetricTable, Progress
 from scripts.workflows.start import start, start_training
-from scripts.workflows.steps import PaddedInferer, PyramidInferer, evaluate_batch, prepare_training_batch
+from scripts.workflows.steps import PaddedInferer, PyramidInferer, evaluate_batch, lncc, prepare_training_batch
 
 __all__ = [
     "BestModel",
@@ -16,6 +16,7 @@ __all__ = [
     "PyramidInferer",
     "SaveRegistration",
     "evaluate_batch",
+    "lncc",
     "load_weights",
     "prepare_training_batch",
     "registration_pairs",

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from scripts.data import InputError, load_scan, validation_pairs
-from scripts.losses import LNCCLoss
 from scripts.metrics import dice_per_label, non_diffeomorphic_volume, percent_folding, sdlogj
 from scripts.report import registration_picture
 from scripts.spatial import warp
+from scripts.workflows.steps import lncc
 from scripts.world import displacement_ras, reorient_from_ras, reorient_to_ras, save_image, save_itk_field
 
 
@@ -64,7 +64,7 @@ class SaveRegistration:
         began = time.perf_counter()
         fixed, affine, original_affine = _read(pair["fixed_path"])
         moving, _, _ = _read(pair["moving_path"])
-        field = pair["pred"].float().cpu()
+        field = pair["pred"].cpu()
         moved = warp(torch.from_numpy(moving)[None, None], field[None])[0, 0].numpy()
         displacement = displacement_ras(field.numpy(), affine, affine)
 
@@ -88,15 +88,13 @@ class SaveRegistration:
 
 
 def _figures(pair: Mapping[str, Any], displacement: np.ndarray) -> dict[str, Any]:
-    fixed, moving = (pair["image"][None, channel : channel + 1].float().cpu() for channel in (0, 1))
-    field = pair["pred"].float().cpu()
-    mask, lncc = pair["moving_mask"].cpu(), LNCCLoss()
+    image, field, mask = pair["image"].cpu(), pair["pred"].cpu(), pair["moving_mask"].cpu()
     lengths = np.linalg.norm(displacement, axis=-1)
     figures = {
         "fixed": str(pair["fixed_path"]),
         "moving": str(pair["moving_path"]),
-        "lncc_before": -lncc(moving, fixed).item(),
-        "lncc": -lncc(warp(moving, field[None]), fixed).item(),
+        "lncc_before": lncc(image, torch.zeros_like(field)).item(),
+        "lncc": lncc(image, field).item(),
         "ndv_percent": non_diffeomorphic_volume(field, mask).item(),
         "folding_percent": percent_folding(field, mask).item(),
         "sdlogj": sdlogj(field).item(),

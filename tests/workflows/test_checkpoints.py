@@ -1,0 +1,230 @@
+"""Weights and checkpoints: nothing is run that a file says, nothing half written counts, the best stays the best."""
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from scripts.data import InputError
+from scripts.workflows import BestModel, LastCheckpoint, load_weights
+
+
+class Malicious:
+    """An object whose unpickling runs a command: it leaves a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.marker),)
+
+
+def validated(value: float) -> SimpleNamespace:
+    """An evaluator after a validation with this Dice."""
+    return SimpleNamespace(state=SimpleNamespace(metrics={"dice": value}, key_metric_name="dice"))
+
+
+def saved_bias(path: Path) -> float:
+    return torch.load(path, weights_only=True)["bias"].item()
+
+
+def validate_all(best: BestModel, values: list[float]) -> list[int]:
+    """Validate after epoch 0, 1, ... with these values; the epoch whose weights are on disk after each."""
+    on_disk = []
+    for epoch, value in enumerate(values):
+        nn.init.constant_(best.network.bias, epoch)
+        best(validated(value))
+        on_disk.append(int(saved_bias(best.path)))
+    return on_disk
+
+
+# --- the best model -------------------------------------------------------------------------------------------------
+
+
+def test_best_model_stays_when_validation_gets_worse(tmp_path: Path) -> None:
+    best = BestModel(tmp_path / "model.pt", nn.Linear(1, 1))
+    assert validate_all(best, [0.5, 0.4, 0.7, 0.7, 0.6]) == [0, 0, 2, 2, 2]
+    assert best.best == 0.7
+
+
+def test_without_a_metric_the_last_model_is_kept(tmp_path: Path) -> None:
+    assert validate_all(BestModel(tmp_path / "model.pt", nn.Linear(1, 1)), [np.nan, np.nan]) == [0, 1]
+
+
+@pytest.mark.xfail(
+    reason="NaN is saved as if it were the best: BestModel should ask isnan(self.best), not isnan(value)"
+)
+def test_nan_is_not_better_than_a_number(tmp_path: Path) -> None:
+    assert validate_all(BestModel(tmp_path / "model.pt", nn.Linear(1, 1)), [0.5, np.nan, 0.4]) == [0, 0, 0]
+
+
+@pytest.mark.xfail(reason="nothing is greater than NaN, so nothing is saved any more after one")
+def test_number_is_better_than_nan(tmp_path: Path) -> None:
+    assert validate_all(BestModel(tmp_path / "model.pt", nn.Linear(1, 1)), [np.nan, 0.5, 0.4]) == [0, 1, 1]
+
+
+def test_best_value_survives_a_restart(tmp_path: Path) -> None:
+    first = BestModel(tmp_path / "model.pt", nn.Linear(1, 1))
+    assert validate_all(first, [0.5]) == [0]
+    second = BestModel(tmp_path / "model.pt", nn.Linear(1, 1))
+    second.load_state_dict(first.state_dict())
+    second(validated(0.4))
+    assert saved_bias(tmp_path / "model.pt") == 0
+
+
+def test_failure_while_saving_leaves_the_model_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best = BestModel(tmp_path / "model.pt", nn.Linear(1, 1))
+    validate_all(best, [0.5])
+
+    def disk_full(content: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", disk_full)
+    with pytest.raises(OSError, match="no space"):
+        best(validated(0.9))
+    assert saved_bias(tmp_path / "model.pt") == 0
+
+
+# --- the last checkpoint --------------------------------------------------------------------------------------------
+
+
+def drawn() -> tuple[float, float, float]:
+    return random.random(), float(np.random.rand()), torch.rand(()).item()
+
+
+def test_checkpoint_restores_all_random_generators(tmp_path: Path) -> None:
+    checkpoint = LastCheckpoint(tmp_path / "last.pt", {})
+    engine = Engine(lambda _, batch: batch)
+    checkpoint.save(engine)
+    wanted = [drawn(), drawn()]
+    checkpoint.restore(engine)
+    assert [drawn(), drawn()] == wanted
+
+
+def test_checkpoint_is_read_without_unpickling(tmp_path: Path) -> None:
+    network = nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.ones(2)).sum().backward()
+    optimizer.step()
+    LastCheckpoint(tmp_path / "last.pt", {"network": network, "optimizer": optimizer}).save(Engine(lambda *_: None))
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert {"network", "optimizer", "random_state", "epoch", "iteration"} == content.keys()
+
+
+def test_checkpoint_sees_what_later_handlers_did(tmp_path: Path) -> None:
+    class Counter(dict):
+        def state_dict(self) -> dict:
+            return dict(self)
+
+    counter, engine = Counter(epochs=0), Engine(lambda *_: None)
+    LastCheckpoint(tmp_path / "last.pt", {"counter": counter}).attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: counter.update(epochs=counter["epochs"] + 1))
+    engine.run([0], max_epochs=3)
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["counter"] == {"epochs": 3}
+
+
+def test_no_unfinished_file_remains(tmp_path: Path) -> None:
+    engine = Engine(lambda *_: None)
+    LastCheckpoint(tmp_path / "last.pt", {}).attach(engine)
+    engine.run([0], max_epochs=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+# --- loading --------------------------------------------------------------------------------------------------------
+
+
+def test_weights_come_from_a_state_dict_or_a_training_checkpoint(tmp_path: Path) -> None:
+    source = nn.Linear(2, 2)
+    torch.save(source.state_dict(), tmp_path / "model.pt")
+    LastCheckpoint(tmp_path / "last.pt", {"network": source}).save(Engine(lambda *_: None))
+    for name in ("model.pt", "last.pt"):
+        loaded = load_weights(nn.Linear(2, 2), tmp_path / name)
+        assert torch.equal(loaded.weight, source.weight)
+
+
+def test_misfit_names_what_is_missing_unknown_and_reshaped(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"weight": torch.ones(3, 2), "gate": torch.ones(1)}, path)
+    network = nn.Linear(2, 2)
+    before = network.weight.clone()
+    with pytest.raises(InputError) as caught:
+        load_weights(network, path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "missing 1 (bias)" in message
+    assert "unknown 1 (gate)" in message
+    assert "weight is (3, 2), not (2, 2)" in message
+    assert torch.equal(network.weight, before)
+
+
+def truncated(path: Path) -> None:
+    torch.save(nn.Linear(50, 50).state_dict(), path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def truncated_old_format(path: Path) -> None:
+    torch.save(nn.Linear(50, 50).state_dict(), path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def image(path: Path) -> None:
+    path.write_bytes(nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)).to_bytes())
+
+
+UNREADABLE: dict[str, Callable[[Path], object]] = {
+    "missing": lambda path: None,
+    "zero bytes": lambda path: path.touch(),
+    "folder": lambda path: path.mkdir(),
+    "text": lambda path: path.write_text("not weights\n"),
+    "numbers in text": lambda path: path.write_text("0.25 0.75\n"),
+    "lfs pointer": lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
+    "image": image,
+    "truncated": truncated,
+    "truncated, old format": truncated_old_format,
+    "whole module": lambda path: torch.save(nn.Linear(2, 2), path),
+    "list": lambda path: torch.save([torch.ones(2)], path),
+    "tensor": lambda path: torch.save(torch.ones(2), path),
+}
+# What torch's safe unpickler raises for these is none of the types that load_weights expects.
+STRANGE: dict[str, Callable[[Path], object]] = {
+    "text that starts like a pickle": lambda path: path.write_text("hello\n"),
+    "numbers for tensors": lambda path: torch.save({"weight": 1.0, "bias": 2.0}, path),
+    "network is no dict": lambda path: torch.save({"network": 3}, path),
+    "keys of two types": lambda path: torch.save({1: 2, "a": 3}, path),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_unreadable_weights_are_refused_in_one_line(tmp_path: Path, refused: Callable, kind: str) -> None:
+    UNREADABLE[kind](tmp_path / "model.pt")
+    with refused(tmp_path / "model.pt"):
+        load_weights(nn.Linear(2, 2), tmp_path / "model.pt")
+
+
+@pytest.mark.xfail(reason="load_weights lists the exceptions of torch.load, but a damaged pickle can raise any")
+@pytest.mark.parametrize("kind", STRANGE)
+def test_strange_weights_are_refused_in_one_line(tmp_path: Path, refused: Callable, kind: str) -> None:
+    STRANGE[kind](tmp_path / "model.pt")
+    with refused(tmp_path / "model.pt"):
+        load_weights(nn.Linear(2, 2), tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_malicious_weights_are_not_run(tmp_path: Path, refused: Callable, zipped: bool) -> None:
+    path, marker = tmp_path / "model.pt", tmp_path / "marker"
+    torch.save({"weight": Malicious(marker)}, path, _use_new_zipfile_serialization=zipped)
+    with refused(path, "read safely"):
+        load_weights(nn.Linear(2, 2), path)
+    assert not marker.exists()
+    # The file does what it should not where nobody takes care: the test tests something.
+    torch.load(path, weights_only=False)
+    assert marker.exists()
