@@ -1,6 +1,7 @@
 """What a user sees of a running workflow, and the tables that it leaves."""
 
 import csv
+import logging
 import math
 import os
 import sys
@@ -14,6 +15,8 @@ from tqdm import tqdm
 
 from scripts.metrics import summarise, write_table
 from scripts.report import loss_curve
+
+logger = logging.getLogger(__name__)
 
 
 class Progress:
@@ -97,6 +100,7 @@ class History:
         }
         if self.evaluator.state.epoch == engine.state.epoch:
             row.update({name: float(value) for name, value in self.evaluator.state.metrics.items()})
+            logger.info(", ".join(f"{name} {value:.5g}" for name, value in row.items()))
         self.rows.append(row)
         self._write()
         loss_curve(self.output_dir / "loss_curve.png", self.rows)

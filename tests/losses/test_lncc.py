@@ -103,6 +103,33 @@ def test_value_and_gradient_of_a_brain_on_nothing_are_those_of_float64_convoluti
     assert relative_error(gradient(loss, pred, target), expected_gradient) < 1e-4
 
 
+@pytest.mark.parametrize("window", [3, 9])
+def test_windows_of_fading_contrast_are_cut_off_where_the_reference_cuts_them_off(window: int) -> None:
+    # Contrast falls by a million along an axis of each image: its variance passes the threshold of flatness.
+    size = (20, 24, 10)
+    fading = torch.logspace(0, -6, 24).view(1, 24, 1)
+    target = smooth(36, *size) * fading
+    pred = (target + smooth(37, *size) * fading) * torch.logspace(-5, 0, 20).view(20, 1, 1)
+    foreground = reference_terms(pred, target, window)[1].double().mean()
+    assert 0.2 < foreground < 0.8
+    loss = LNCCLoss(window)
+    # A window on the threshold may fall to either side: 1 in 4800.
+    assert loss(pred, target).item() == pytest.approx(reference(pred, target, window).item(), abs=5e-4)
+    expected_gradient = gradient(lambda p, t: reference(p, t, window), pred.double(), target)
+    assert relative_error(gradient(loss, pred, target), expected_gradient) < 1e-2
+
+
+@pytest.mark.parametrize("window", range(1, 20, 2))
+def test_every_odd_window_is_that_of_the_reference(window: int) -> None:
+    target, noise = smooth(38, 11, 12, 10), smooth(39, 11, 12, 10)
+    pred = (target + noise) / 2
+    if window == 1:
+        assert LNCCLoss(window)(pred, target) == 0  # one voxel has no contrast
+    else:
+        expected = reference(pred, target, window).item()
+        assert LNCCLoss(window)(pred, target).item() == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize("window", [3, 5, 9])
 def test_is_monais_over_the_share_of_foreground(window: int) -> None:
     # Zeros around the brain, as MONAI takes them to lie around the image too.
@@ -155,6 +182,14 @@ def test_identical_images_give_minus_1_however_small_the_foreground(window: int)
         assert LNCCLoss(window)(image, image).item() == pytest.approx(-1, abs=1e-3)
 
 
+def test_rounding_takes_no_value_below_minus_1() -> None:
+    # Faint texture on a bright half: variances keep few digits, and half of all correlations round to more than 1.
+    target = 0.04 * torch.rand(1, 1, 16, 14, 15, generator=torch.Generator().manual_seed(40))
+    target[:, :, 8:] += 1
+    for scale in range(3, 23):
+        assert -1 <= LNCCLoss(5)(target * scale / 7, target) < -0.999
+
+
 def test_unrelated_noise_gives_nearly_0() -> None:
     pred, target = (torch.rand(1, 1, 20, 20, 20, generator=torch.Generator().manual_seed(s)) for s in (18, 19))
     assert -0.01 < LNCCLoss(9)(pred, target) < 0
@@ -176,10 +211,14 @@ def images(draw: st.DrawFn) -> Tensor:
     return contrast * image + draw(st.sampled_from([0.0, 1.0, -1e3, 1e6, 1e12]))
 
 
-@given(pred=images(), target=images(), window=st.sampled_from([1, 3, 9]))
+@given(pred=images(), target=images(), equal=st.booleans(), window=st.sampled_from([1, 3, 9]))
 @settings(max_examples=100, deadline=None)
-def test_value_is_between_minus_1_and_0_and_the_gradient_finite(pred: Tensor, target: Tensor, window: int) -> None:
+def test_value_is_between_minus_1_and_0_and_the_gradient_finite(
+    pred: Tensor, target: Tensor, equal: bool, window: int
+) -> None:
     loss = LNCCLoss(window)
+    if equal:
+        pred = target.clone()
     assert -1 <= loss(pred, target) <= 0
     assert gradient(loss, pred, target).isfinite().all()
 

@@ -1,0 +1,71 @@
+"""Real brains: the figure that everybody who has the data finds for the affine start."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from scripts.data import label_names, load_label, validation_pairs
+from scripts.metrics import dice_per_label
+
+NOT_ANATOMY = [42, 43, 63, 64]
+AFFINE_DICE = 0.406  # data/README.md, 10 pairs, 134 labels
+
+
+@pytest.fixture(scope="module")
+def oasis(shared_data: Path) -> Path:
+    folder = shared_data / "oasis35"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def label_of() -> Callable[[str], object]:
+    """The project's own reading of a label map, once per person."""
+    cache: dict[str, object] = {}
+
+    def read(path: str) -> object:
+        if path not in cache:
+            cache[path] = load_label(path).as_tensor().byte()
+        return cache[path]
+
+    return read
+
+
+def numpy_dice(fixed: np.ndarray, moving: np.ndarray, labels: list[int]) -> float:
+    counts = [np.bincount(array.ravel(), minlength=256)[labels] for array in (fixed, moving, fixed[fixed == moving])]
+    present = (counts[0] > 0) & (counts[1] > 0)
+    return float((2 * counts[2][present] / (counts[0] + counts[1])[present]).mean())
+
+
+def test_dataset_names_134_labels_and_ten_pairs(oasis: Path) -> None:
+    labels = label_names(oasis)
+    assert len(labels) == 134
+    assert not set(NOT_ANATOMY) & set(labels)
+    pairs = validation_pairs(oasis)
+    assert len(pairs) == 10
+    assert all("label" in scan for pair in pairs for scan in pair.values())
+
+
+def test_dice_at_the_affine_start_is_that_of_plain_numpy(oasis: Path, label_of: Callable) -> None:
+    content = json.loads(next(oasis.glob("*dataset*.json")).read_text())
+    labels = [int(value) for value in content["labels"] if int(value) not in [0, *NOT_ANATOMY]]
+    pairs = zip(validation_pairs(oasis)[:3], content["registration_val"][:3], strict=True)
+    for pair, listed in pairs:
+        fixed, moving = (label_of(pair[role]["label"]).int() for role in ("fixed", "moving"))
+        ours = dice_per_label(fixed, moving, labels, moving).nanmean().item()
+        files = (oasis / listed[role].replace("imagesTr", "labelsTr") for role in ("fixed", "moving"))
+        assert ours == pytest.approx(numpy_dice(*(np.asarray(nib.load(file).dataobj) for file in files), labels), 1e-5)
+
+
+@pytest.mark.slow
+def test_mean_dice_at_the_affine_start(oasis: Path, label_of: Callable) -> None:
+    labels, values = list(label_names(oasis)), []
+    for pair in validation_pairs(oasis):
+        fixed, moving = (label_of(pair[role]["label"]).int() for role in ("fixed", "moving"))
+        values.append(dice_per_label(fixed, moving, labels, moving).nanmean().item())
+    assert np.mean(values) == pytest.approx(AFFINE_DICE, abs=0.002)
