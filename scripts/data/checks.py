@@ -19,6 +19,7 @@ from nibabel.wrapstruct import WrapStructError
 from torch import Tensor
 
 GRID_TOLERANCE = 1e-3
+MIN_SIZE = 5  # what the derivatives of a field need, see scripts.metrics.sdlogj
 _LARGEST_LABEL = 2**24  # float32 and scripts.spatial.warp are exact below
 
 _UNREADABLE = (EOFError, OSError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
@@ -243,6 +244,8 @@ def _check_header(image: SpatialImage, path: str | Path) -> None:
         raise InputError(f"{path}: voxels of type {kind}; give an image of real numbers")
     if len(shape) < 3 or min(shape[:3]) < 2:
         raise InputError(f"{path}: a 2-D image ({size}); give a 3-D volume")
+    if min(shape[:3]) < MIN_SIZE:
+        raise InputError(f"{path}: only {min(shape[:3])} voxels along an axis ({size}); give at least {MIN_SIZE}")
     if any(n != 1 for n in shape[3:]):
         raise InputError(f"{path}: {len(shape)}-D with several volumes ({size}); extract one 3-D volume")
     affine = np.asarray(image.affine)

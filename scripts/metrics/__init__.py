@@ -8,11 +8,12 @@ from scripts.metrics.labels import dice_per_label, hd95_per_label
 from scripts.metrics.landmarks import label_tre, tre
 from scripts.metrics.pair_metric import PairMetric
 from scripts.metrics.regularity import non_diffeomorphic_volume, percent_folding, sdlogj
-from scripts.metrics.table import summarise, write_table
+from scripts.metrics.table import finite_or_none, summarise, write_table
 
 __all__ = [
     "PairMetric",
     "dice_per_label",
+    "finite_or_none",
     "hd95_per_label",
     "label_tre",
     "non_diffeomorphic_volume",

@@ -95,13 +95,13 @@ def _same_shape(fixed_label: Tensor, warped_label: Tensor) -> tuple[Tensor, Tens
 
 def _voxels(label_map: Tensor, labels: Sequence[int]) -> Tensor:
     """Voxels of each label, `(len(labels),)`."""
-    return torch.bincount(label_map.flatten(), minlength=max(labels) + 1)[list(labels)]
+    return torch.bincount(label_map.flatten(), minlength=max(labels, default=0) + 1)[list(labels)]
 
 
 def _boxes(label_map: Tensor, labels: Sequence[int]) -> list[Box | None]:
     """Bounding box of each label, None where the label is absent."""
     # find_objects starts at 1 and takes the time and memory of the largest value.
-    rank = np.zeros(max(int(label_map.max()), *labels) + 1, dtype=np.int32)
+    rank = np.zeros(max([int(label_map.max()), *labels]) + 1, dtype=np.int32)
     rank[list(labels)] = np.arange(1, len(labels) + 1)
     return find_objects(rank[label_map.numpy()], max_label=len(labels))
 

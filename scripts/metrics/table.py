@@ -54,7 +54,7 @@ def write_table(rows: Sequence[Row], path_stem: str | os.PathLike[str]) -> None:
         writer.writerows({key: _cell(value) for key, value in row.items()} for row in [*rows, *footer])
 
     def write_json(file: TextIO) -> None:
-        json.dump(_finite_or_none({"pairs": list(rows), "summary": summary}), file, indent=2, allow_nan=False)
+        json.dump(finite_or_none({"pairs": list(rows), "summary": summary}), file, indent=2, allow_nan=False)
 
     _write_complete(Path(f"{os.fspath(path_stem)}.csv"), write_csv)
     _write_complete(Path(f"{os.fspath(path_stem)}.json"), write_json)
@@ -69,11 +69,12 @@ def _cell(value: Any) -> Any:
     return "" if isinstance(value, float) and math.isnan(value) else value
 
 
-def _finite_or_none(value: Any) -> Any:
+def finite_or_none(value: Any) -> Any:
+    """JSON has no NaN and no infinity: None in their place, in nested mappings and lists too."""
     if isinstance(value, Mapping):
-        return {key: _finite_or_none(item) for key, item in value.items()}
+        return {key: finite_or_none(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite_or_none(item) for item in value]
+        return [finite_or_none(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -3,8 +3,15 @@
 from scripts.workflows.checkpoints import BestModel, LastCheckpoint, load_weights
 from scripts.workflows.inference import SaveRegistration, registration_pairs
 from scripts.workflows.progress import History, MetricTable, Progress
-from scripts.workflows.start import start, start_training
-from scripts.workflows.steps import PaddedInferer, PyramidInferer, evaluate_batch, lncc, prepare_training_batch
+from scripts.workflows.start import flag, start, start_training, supports_bf16
+from scripts.workflows.steps import (
+    PaddedInferer,
+    PyramidInferer,
+    evaluate_batch,
+    lncc,
+    prepare_training_batch,
+    score_inputs,
+)
 
 __all__ = [
     "BestModel",
@@ -16,10 +23,13 @@ __all__ = [
     "PyramidInferer",
     "SaveRegistration",
     "evaluate_batch",
+    "flag",
     "lncc",
     "load_weights",
     "prepare_training_batch",
     "registration_pairs",
+    "score_inputs",
     "start",
     "start_training",
+    "supports_bf16",
 ]

@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import pickle
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from torch import nn
+from torch import Tensor, nn
 
 from scripts.data import InputError
 
@@ -32,10 +31,16 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     Raises:
         InputError: if the file is missing or unreadable, or does not fit the network (it names what differs).
     """
-    state = _read(path)
-    state = state.get("network", state)
+    content = _read(path)
+    state = content.get("network", content)
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path}: holds more or other things than tensors; give a state_dict")
+    broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise InputError(f"{path}: {broken[0]} is NaN or infinite; give weights of a training that went well")
     wanted = network.state_dict()
-    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    missing = sorted(wanted.keys() - state.keys())
+    unexpected = sorted(map(str, state.keys() - wanted.keys()))
     reshaped = [
         f"{key} is {tuple(state[key].shape)}, not {tuple(value.shape)}"
         for key, value in wanted.items()
@@ -151,7 +156,7 @@ class BestModel:
         """Compare and save."""
         value = float(engine.state.metrics[engine.state.key_metric_name])
         # Without labels the metric is NaN, and the latest weights are the best known.
-        if self.best is None or math.isnan(value) or value > self.best:
+        if self.best is None or math.isnan(self.best) or value > self.best:
             self.best = value
             _write(self.network.state_dict(), self.path)
 
@@ -175,7 +180,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; train first, or give other weights with --weights") from error
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, ValueError) as error:
+    except Exception as error:  # whatever a damaged or foreign file makes the unpickler stumble over
         raise InputError(f"{path}: not a file of weights that can be read safely; give a state_dict") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds {type(content).__name__}, not weights; give a state_dict")

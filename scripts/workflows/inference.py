@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from scripts.data import InputError, load_scan, validation_pairs
-from scripts.metrics import dice_per_label, non_diffeomorphic_volume, percent_folding, sdlogj
+from scripts.metrics import dice_per_label, finite_or_none, non_diffeomorphic_volume, percent_folding, sdlogj
 from scripts.report import registration_picture
 from scripts.spatial import warp
+from scripts.workflows.start import check_folder
 from scripts.workflows.steps import lncc
 from scripts.world import displacement_ras, reorient_from_ras, reorient_to_ras, save_image, save_itk_field
 
@@ -53,9 +54,13 @@ class SaveRegistration:
     Args:
         output_dir: where they go; made if need be.
         one_folder: write into `output_dir` itself, for the only pair.
+
+    Raises:
+        InputError: if `output_dir` is a file.
     """
 
     def __init__(self, output_dir: str | os.PathLike[str], one_folder: bool) -> None:
+        check_folder(output_dir)
         self.output_dir = Path(output_dir)
         self.one_folder = one_folder
 
@@ -80,7 +85,7 @@ class SaveRegistration:
             title = f"{pair['moving_name']} registered to {pair['fixed_name']}"
             registration_picture(target / "picture.png", fixed, moving, moved, field, spacing, title)
             figures = _figures(pair, displacement) | {"seconds_to_save": time.perf_counter() - began}
-            (target / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n")
+            (target / "metrics.json").write_text(json.dumps(finite_or_none(figures), indent=2, allow_nan=False) + "\n")
             for file in sorted(target.iterdir()):
                 os.replace(file, folder / file.name)
         print(f"{title}: {folder / 'picture.png'}")

@@ -6,7 +6,6 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,14 @@ class Progress:
 
     def __init__(self, description: str) -> None:
         self.description = description
+        self.bar: tqdm | None = None
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer or an evaluator; to a trainer after whatever restores its state."""
         engine.add_event_handler(Events.STARTED, self._open)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
         engine.add_event_handler(Events.COMPLETED, self._close)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._abandon)
 
     def _open(self, engine: Engine) -> None:
         epochs = engine.state.max_epochs - engine.state.epoch
@@ -44,19 +45,27 @@ class Progress:
         self.bar = tqdm(desc=self.description, initial=done, total=total, mininterval=interval, dynamic_ncols=True)
 
     def _advance(self, engine: Engine) -> None:
+        assert self.bar is not None
         output = engine.state.output
         if isinstance(output, dict) and "loss" in output:
             self.bar.set_postfix(epoch=engine.state.epoch, loss=f"{output['loss'].item():.4f}", refresh=False)
         self.bar.update()
 
     def _close(self, engine: Engine) -> None:
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
+
+    def _abandon(self, engine: Engine, error: BaseException) -> None:
+        # An open bar would share its line with the message. ignite leaves it to its handlers to raise again.
+        self._close(engine)
+        raise error
 
 
 class History:
     """One row per epoch: mean loss, learning rate, seconds and, where it was validated, the metrics.
 
-    Written to `history.csv` and drawn to `loss_curve.png` after every epoch. Attach it after the validation.
+    Written to `history.csv` and drawn to `loss_curve.png` after every epoch; a resumed training goes on with the rows
+    that are there. Attach it after the handlers that restore a checkpoint and validate.
 
     Args:
         output_dir: where the files go.
@@ -72,30 +81,28 @@ class History:
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
+        engine.add_event_handler(Events.STARTED, self._read)
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The rows so far, for a checkpoint."""
-        return {"rows": self.rows}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on after the rows of a checkpoint."""
-        self.rows = list(state["rows"])
+    def _read(self, engine: Engine) -> None:
+        path = self.output_dir / "history.csv"
+        if engine.state.epoch == 0 or not path.exists():
+            return
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        # A training that was killed before it saved its checkpoint has noted an epoch that comes again.
+        self.rows = [{**row, "epoch": int(row["epoch"])} for row in rows if row["epoch"] <= engine.state.epoch]
 
     def _begin_epoch(self, engine: Engine) -> None:
-        self.losses: list[float] = []
+        self.learning_rate = self.optimizer.param_groups[0]["lr"]
         self.began = time.perf_counter()
-
-    def _add_loss(self, engine: Engine) -> None:
-        self.losses.append(engine.state.output["loss"].item())
 
     def _end_epoch(self, engine: Engine) -> None:
         row = {
             "epoch": engine.state.epoch,
-            "loss": sum(self.losses) / len(self.losses),
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "loss": engine.state.metrics["loss"],
+            "learning_rate": self.learning_rate,
             "seconds": time.perf_counter() - self.began,
         }
         if self.evaluator.state.epoch == engine.state.epoch:
@@ -147,5 +154,5 @@ class MetricTable:
         print(f"{len(rows)} pairs, mean ± standard deviation:")
         for metric, summary in summarise(rows).items():
             if not math.isnan(summary["mean"]):
-                print(f"  {metric:<16} {summary['mean']:.4f} ± {summary['std']:.4f}")
+                print(f"  {metric:<16} {summary['mean']:.4g} ± {summary['std']:.2g}")
         print(f"table: {self.output_dir / 'metrics.csv'}")

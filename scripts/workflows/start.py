@@ -1,5 +1,6 @@
 """What happens before anything is loaded."""
 
+import os
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,23 @@ def start(seed: int | None = None) -> None:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
 
 
+def flag(value: bool | str) -> bool:
+    """A switch of the command line, where `--resume false` arrives as text.
+
+    Raises:
+        InputError: for anything but true and false.
+    """
+    known = {"true": True, "false": False}
+    if str(value).lower() not in known:
+        raise InputError(f"{value} is neither true nor false")
+    return known[str(value).lower()]
+
+
+def supports_bf16(device: torch.device | str) -> bool:
+    """Whether training gains from bf16 autocast there."""
+    return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
+
+
 def start_training(output_dir: str, resume: bool, seed: int) -> None:
     """Begin training, unless it would overwrite an earlier one.
 
@@ -34,7 +52,7 @@ def start_training(output_dir: str, resume: bool, seed: int) -> None:
         seed: for Python, NumPy and torch.
 
     Raises:
-        InputError: if there is a checkpoint and `resume` is off, or none and it is on.
+        InputError: if there is a checkpoint and `resume` is off, or none and it is on, or `output_dir` is a file.
     """
     start(seed)
     last = Path(output_dir) / "last.pt"
@@ -42,7 +60,19 @@ def start_training(output_dir: str, resume: bool, seed: int) -> None:
         raise InputError(f"{last}: an earlier training is here; add --resume true or choose another --output_dir")
     if resume and not last.exists():
         raise InputError(f"{last}: no such checkpoint to resume from; check --output_dir")
+    check_folder(output_dir)
     Path(output_dir).mkdir(parents=True, exist_ok=True)
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Whether a folder of that name can be made or is there.
+
+    Raises:
+        InputError: if it, or a folder on the way to it, is a file.
+    """
+    there = next(folder for folder in (Path(path), *Path(path).absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise InputError(f"{there}: a file, not a folder; choose another --output_dir")
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

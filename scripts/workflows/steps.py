@@ -43,6 +43,23 @@ class PaddedInferer(Inferer):
         return network(padded)[:, :, :depth, :height, :width]
 
 
+def score_inputs(pair: dict[str, Any]) -> dict[str, Any]:
+    """Postprocessing of one pair: what metrics need beside the prediction.
+
+    Args:
+        pair: of `evaluate_batch`, without the batch axis.
+
+    Returns:
+        The pair with `identity` (a field of zeros, for figures before the registration), `moving_mask` (moving image
+        > 0), and where there are labels `warped_label` (nearest).
+    """
+    field = pair["pred"]
+    added = {"identity": torch.zeros_like(field), "moving_mask": pair["image"][1:] > 0}
+    if "moving_label" in pair:
+        added["warped_label"] = warp(pair["moving_label"][None], field[None], mode="nearest")[0]
+    return pair | added
+
+
 def lncc(image: Tensor, field: Tensor) -> Tensor:
     """Squared local correlation of the fixed and the warped moving image, in [0, 1]: a metric that needs no labels.
 
@@ -57,15 +74,14 @@ def lncc(image: Tensor, field: Tensor) -> Tensor:
 
 
 def evaluate_batch(engine: SupervisedEvaluator, batch: dict[str, Any]) -> dict[str, Any]:
-    """Iteration of an evaluator that scores fields: predict, warp the labels, hand everything to the metrics.
+    """Iteration of an evaluator that hands the whole batch on, beside the prediction.
 
     Args:
         engine: MONAI's evaluator.
         batch: of a `PairDataset`.
 
     Returns:
-        The batch on the device, and `pred` (the field), `seconds` (per pair), `identity` (a field of zeros, for figures
-        before the registration), `moving_mask` (moving image > 0), and where there are labels `warped_label` (nearest).
+        The batch on the device, `pred`, the field, and `seconds`, what it took per pair.
     """
     output = {
         key: convert_to_tensor(value, track_meta=False).to(engine.state.device) if isinstance(value, Tensor) else value
@@ -77,10 +93,6 @@ def evaluate_batch(engine: SupervisedEvaluator, batch: dict[str, Any]) -> dict[s
     if output["pred"].is_cuda:
         torch.cuda.synchronize(output["pred"].device)
     output["seconds"] = [(time.perf_counter() - began) / len(output["pred"])] * len(output["pred"])
-    output["identity"] = torch.zeros_like(output["pred"])
-    output["moving_mask"] = output["image"][:, 1:] > 0
-    if "moving_label" in output:
-        output["warped_label"] = warp(output["moving_label"], output["pred"], mode="nearest")
     engine.state.output = output
     engine.fire_event(IterationEvents.FORWARD_COMPLETED)
     engine.fire_event(IterationEvents.MODEL_COMPLETED)

@@ -155,7 +155,7 @@ def test_truncated_uncompressed_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_scaled_int16_is_read_in_its_real_unit(tmp_path: Path) -> None:
-    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    array = np.arange(210, dtype=np.int16).reshape(5, 6, 7)
     path = save(tmp_path / "scan.nii", array)
     content = bytearray(path.read_bytes())
     content[112:120] = np.array([0.5, 10.0], "<f4").tobytes()  # scl_slope, scl_inter
@@ -182,7 +182,7 @@ def test_formats_and_a_single_4d_volume_load_alike(tmp_path: Path, suffix: str, 
 
 
 def test_label_map_stored_as_float_keeps_its_values(tmp_path: Path) -> None:
-    array = np.random.default_rng(0).integers(0, 2036, (4, 5, 6))
+    array = np.random.default_rng(0).integers(0, 2036, (6, 5, 7))
     label = load_label(save(tmp_path / "label.nii.gz", array.astype(np.float32)))
     assert label.dtype == torch.int32
     np.testing.assert_array_equal(label[0].numpy(), array)
@@ -190,13 +190,13 @@ def test_label_map_stored_as_float_keeps_its_values(tmp_path: Path) -> None:
 
 def test_image_given_as_label_map_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="whole numbers"):
-        load_label(save(tmp_path / "label.nii.gz", brain(4, 5, 6)))
+        load_label(save(tmp_path / "label.nii.gz", brain(6, 5, 7)))
 
 
 def test_empty_label_map_is_refused_but_a_full_one_is_fine(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="every voxel is 0"):
-        load_label(save(tmp_path / "zeros.nii.gz", np.zeros((4, 5, 6), np.uint8)))
-    assert load_label(save(tmp_path / "ones.nii.gz", np.ones((4, 5, 6), np.uint8))).unique().tolist() == [1]
+        load_label(save(tmp_path / "zeros.nii.gz", np.zeros((6, 5, 7), np.uint8)))
+    assert load_label(save(tmp_path / "ones.nii.gz", np.ones((6, 5, 7), np.uint8))).unique().tolist() == [1]
 
 
 @pytest.mark.parametrize(
@@ -215,8 +215,8 @@ def test_bad_keypoints_are_one_line_naming_the_file(tmp_path: Path, content: str
 
 
 def test_label_off_the_grid_of_its_image_names_both(tmp_path: Path) -> None:
-    image = save(tmp_path / "image.nii.gz", brain(4, 5, 6))
-    labels = np.ones((4, 5, 6), np.uint8)
+    image = save(tmp_path / "image.nii.gz", brain(6, 5, 7))
+    labels = np.ones((6, 5, 7), np.uint8)
     shifted = AFFINE.copy()
     shifted[0, 3] += 0.01
     load = LoadScand("image", label_keys="label")
@@ -260,7 +260,7 @@ def test_later_transforms_move_labels_and_points_with_the_image(tmp_path: Path) 
 
 
 def test_missing_labels_are_passed_over_and_missing_images_only_on_demand(tmp_path: Path) -> None:
-    image = save(tmp_path / "image.nii.gz", brain(4, 5, 6))
+    image = save(tmp_path / "image.nii.gz", brain(6, 5, 7))
     keys = ["fixed", "moving"]
     assert set(LoadScand(keys, ["a", "b"], allow_missing_keys=True)({"fixed": image})) == {"fixed"}
     with pytest.raises(KeyError):

@@ -19,6 +19,7 @@ from scripts.networks import MSFBNet
 
 ROOT = Path(__file__).parents[2]
 CHANNELS = [8, 8, 8]
+KEEP = "keep"  # an override that leaves what the config says, for those that tests have by default
 
 RunBundle = Callable[..., ConfigWorkflow]
 
@@ -47,14 +48,18 @@ def unchanged_process() -> Callable:
 
 @pytest.fixture(scope="session")
 def bundle() -> Callable[..., ConfigWorkflow]:
-    """`bundle("train", "evaluate", dataset_dir=..., ...)`: the merged configs on the CPU with these overrides."""
+    """`bundle("train", "datasets/lumir.yaml", dataset_dir=..., ...)`: merged configs on the CPU with overrides."""
 
     def make(*configs: str, overrides: Mapping[str, Any] | None = None, **simple_overrides: Any) -> ConfigWorkflow:
-        files = [str(ROOT / "configs" / f"{name}.json") for name in configs]
+        files = [str(ROOT / "configs" / (name if "." in name else f"{name}.json")) for name in configs]
         options = {name: simple_overrides.pop(name) for name in ("run_id", "workflow_type") if name in simple_overrides}
-        ids = {"device": "$torch.device('cpu')", "network_def#channels": CHANNELS, **simple_overrides}
-        ids.update(overrides or {})
-        ids = {name: str(value) if isinstance(value, Path) else value for name, value in ids.items()}
+        ids = {
+            "device": "$torch.device('cpu')",
+            "network_def#channels": CHANNELS,
+            **simple_overrides,
+            **(overrides or {}),
+        }
+        ids = {name: str(value) if isinstance(value, Path) else value for name, value in ids.items() if value != KEEP}
         return ConfigWorkflow(files, logging_file=False, **options, **ids)
 
     return make

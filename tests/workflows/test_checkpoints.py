@@ -59,14 +59,10 @@ def test_without_a_metric_the_last_model_is_kept(tmp_path: Path) -> None:
     assert validate_all(BestModel(tmp_path / "model.pt", nn.Linear(1, 1)), [np.nan, np.nan]) == [0, 1]
 
 
-@pytest.mark.xfail(
-    reason="NaN is saved as if it were the best: BestModel should ask isnan(self.best), not isnan(value)"
-)
 def test_nan_is_not_better_than_a_number(tmp_path: Path) -> None:
     assert validate_all(BestModel(tmp_path / "model.pt", nn.Linear(1, 1)), [0.5, np.nan, 0.4]) == [0, 0, 0]
 
 
-@pytest.mark.xfail(reason="nothing is greater than NaN, so nothing is saved any more after one")
 def test_number_is_better_than_nan(tmp_path: Path) -> None:
     assert validate_all(BestModel(tmp_path / "model.pt", nn.Linear(1, 1)), [np.nan, 0.5, 0.4]) == [0, 1, 1]
 
@@ -210,7 +206,6 @@ def test_unreadable_weights_are_refused_in_one_line(tmp_path: Path, refused: Cal
         load_weights(nn.Linear(2, 2), tmp_path / "model.pt")
 
 
-@pytest.mark.xfail(reason="load_weights lists the exceptions of torch.load, but a damaged pickle can raise any")
 @pytest.mark.parametrize("kind", STRANGE)
 def test_strange_weights_are_refused_in_one_line(tmp_path: Path, refused: Callable, kind: str) -> None:
     STRANGE[kind](tmp_path / "model.pt")

@@ -11,12 +11,6 @@ from monai.bundle.properties import InferProperties, TrainProperties
 ROOT = Path(__file__).parents[2]
 METADATA, INFERENCE = str(ROOT / "configs" / "metadata.json"), str(ROOT / "configs" / "inference.json")
 
-STRING_AMONG_HANDLERS = pytest.mark.xfail(
-    raises=TypeError,
-    reason='check_properties reads h["_target_"] of every train#handlers entry; "@train#history" has none',
-)
-
-
 @pytest.mark.parametrize(
     ("configs", "workflow_type"),
     [
@@ -139,6 +133,22 @@ def test_ablated_network_trains_and_its_weights_fit_nothing_else(
     ablated = bundle("inference", overrides=ablation).parser.get_parsed_content("network_def")
     assert weights.keys() == ablated.state_dict().keys()
     assert weights.keys() != bundle("inference").parser.get_parsed_content("network_def").state_dict().keys()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "ablations").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", ["train", "inference"])
+def test_ablation_overlay_makes_another_network(bundle: Callable, config: str, path: Path) -> None:
+    keep = {"network_def#channels": "keep"}
+    default, ablated = (
+        bundle(config, *overlay, overrides=keep).parser.get_parsed_content("network_def")
+        for overlay in ([], [f"ablations/{path.name}"])
+    )
+    same_weights = {k: v.shape for k, v in default.state_dict().items()} == {
+        k: v.shape for k, v in ablated.state_dict().items()
+    }
+    assert not same_weights or default.diffeomorphic != ablated.diffeomorphic
+    with torch.no_grad():
+        assert ablated.eval()(torch.rand(1, 2, 16, 16, 16)).shape == (1, 3, 16, 16, 16)
 
 
 def test_all_configs_describe_one_network(bundle: Callable) -> None:

@@ -231,7 +231,6 @@ def test_labels_to_score_are_an_override(
     assert dice_values(tmp_path / "out") == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.xfail(reason="dice_per_label and hd95_per_label take max() of the label list, which is empty")
 def test_labels_that_the_json_does_not_name_do_not_break_the_evaluation(
     dataset: Path, run_bundle: Callable, fresh_weights: Path, tmp_path: Path
 ) -> None:
