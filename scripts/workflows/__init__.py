@@ -5,6 +5,7 @@ from scripts.workflows.inference import SaveRegistration, registration_pairs
 from scripts.workflows.progress import History, MetricTable, Progress
 from scripts.workflows.start import flag, start, start_training, supports_bf16
 from scripts.workflows.steps import (
+    LastValidation,
     PaddedInferer,
     PyramidInferer,
     evaluate_batch,
@@ -17,6 +18,7 @@ __all__ = [
     "BestModel",
     "History",
     "LastCheckpoint",
+    "LastValidation",
     "MetricTable",
     "PaddedInferer",
     "Progress",

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import torch
+from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer
@@ -41,6 +42,27 @@ class PaddedInferer(Inferer):
         missing = [-size % network.multiple for size in (width, height, depth)]
         padded = pad(inputs, [0, missing[0], 0, missing[1], 0, missing[2]])
         return network(padded)[:, :, :depth, :height, :width]
+
+
+class LastValidation:
+    """Validate after the last epoch, whatever the interval: its weights may be the best.
+
+    Args:
+        validator: the evaluator to run, unless it has just run.
+    """
+
+    def __init__(self, validator: SupervisedEvaluator) -> None:
+        self.validator = validator
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer, after MONAI's `ValidationHandler`."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Validate if this is the last epoch."""
+        epoch = engine.state.epoch
+        if epoch == engine.state.max_epochs and self.validator.state.epoch != epoch:
+            self.validator.run(epoch)
 
 
 def score_inputs(pair: dict[str, Any]) -> dict[str, Any]:

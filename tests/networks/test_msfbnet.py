@@ -125,6 +125,25 @@ def test_autocast_returns_a_finite_float32_field() -> None:
     assert (field - expected).abs().mean() < 0.2 * expected.abs().mean()
 
 
+@pytest.mark.xfail(reason="the spline's conv3d, and with it every residual, is bfloat16 under autocast")
+@torch.no_grad()
+def test_autocast_keeps_fields_and_coordinates_in_float32() -> None:
+    # Autocast is for the features: from the same answers of the heads, the fields are the same.
+    net, image = moving_network(), pair(21, 64, 32, 32)
+    heads = [Record(head) for head in net.heads]
+    net(image)
+    answers = [head.output.bfloat16() for head in heads]
+    for head, answer in zip(net.heads, answers, strict=True):
+        head.register_forward_hook(
+            lambda module, inputs, output, answer=answer: answer if torch.is_autocast_enabled("cpu") else answer.float()
+        )
+    expected = net.pyramid(image)
+    with torch.autocast("cpu", torch.bfloat16):
+        fields = net.pyramid(image)
+    for field, other in zip(fields, expected, strict=True):
+        torch.testing.assert_close(field, other, rtol=0, atol=1e-4)
+
+
 @pytest.mark.slow
 @torch.no_grad()
 def test_ndv_of_random_heads_is_below_a_thousandth_of_a_percent() -> None:

@@ -170,7 +170,7 @@ def test_other_seed_gives_other_weights(run_bundle: Callable, straight: Path, da
 def test_kill_in_mid_write_leaves_the_checkpoint_of_the_epoch_before(killed: Path) -> None:
     checkpoint = read_checkpoint(killed / "last.pt")
     assert checkpoint["epoch"] == 2
-    assert len(checkpoint["history"]["rows"]) == 2
+    assert len(read_history(killed)) == 3  # the third epoch was noted, and will come again
 
 
 @pytest.mark.slow
@@ -179,7 +179,7 @@ def test_resumed_training_equals_one_that_was_never_stopped(
 ) -> None:
     run_bundle("train", dataset_dir=dataset, output_dir=killed, resume=True, **SIZES)
     whole, resumed = (read_checkpoint(folder / "last.pt") for folder in (straight, killed))
-    assert {"network", "optimizer", "lr_scheduler", "epoch", "random_state", "best_model", "history"} <= whole.keys()
+    assert {"network", "optimizer", "lr_scheduler", "epoch", "random_state", "best_model"} <= whole.keys()
     assert differences(whole, resumed) == []
     assert differences(read_checkpoint(straight / "model.pt"), read_checkpoint(killed / "model.pt")) == []
     assert differences(read_history(straight), read_history(killed)) == []
