@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# Idle threads sleep: on a busy machine, spinning ones would slow down every other process. Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import hypothesis
 import pytest
 import torch

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-# Windows whose variance is below this share of the whole image's hold no contrast to match.
+# Windows whose variance is below this share of the whole image's, which is 1, hold no contrast to match.
 _FLAT = 1e-4
 
 
@@ -42,17 +42,16 @@ class LNCCLoss(nn.Module):
         """
         with torch.autocast(pred.device.type, enabled=False):
             dtype = torch.promote_types(pred.dtype, torch.float32)
-            pred, target = _centred(pred.to(dtype)), _centred(target.detach().to(dtype))
+            pred, target = _standardised(pred.to(dtype)), _standardised(target.detach().to(dtype))
             mean_target, mean_target2 = self._means(target, target.square())
             mean_pred, mean_pred2, mean_product = self._means(pred, pred.square(), pred * target)
 
-            flat_target, flat_pred = _FLAT * _variance(target), _FLAT * _variance(pred.detach())
             variance_target = mean_target2 - mean_target.square()
             variance_pred = mean_pred2 - mean_pred.square()
             covariance = mean_product - mean_pred * mean_target
-            foreground = (variance_target > flat_target).to(dtype)
-            product = variance_target.clamp(min=0).maximum(flat_target) * variance_pred.maximum(flat_pred)
-            correlation = (covariance.square() / product.clamp(min=torch.finfo(dtype).tiny)).clamp(max=1)
+            foreground = (variance_target > _FLAT).to(dtype)
+            product = variance_target.clamp(min=_FLAT) * variance_pred.clamp(min=_FLAT)
+            correlation = (covariance.square() / product).clamp(max=1)
             return -(correlation * foreground).sum() / foreground.sum().clamp(min=1)
 
     def _means(self, *images: Tensor) -> tuple[Tensor, ...]:
@@ -105,10 +104,9 @@ def _window_volume(image: Tensor, window: int) -> Tensor:
     return volume.to(image.dtype)[None, None]
 
 
-def _centred(image: Tensor) -> Tensor:
-    # Correlation ignores an offset, float32 does not: squares of large values drown small variances.
-    return image - image.detach().mean(dim=(1, 2, 3, 4), keepdim=True)
-
-
-def _variance(image: Tensor) -> Tensor:
-    return image.square().mean(dim=(1, 2, 3, 4), keepdim=True)
+def _standardised(image: Tensor) -> Tensor:
+    # Correlation ignores offset and scale, float32 does not: squares of large values drown small variances.
+    constant = image.detach()
+    centred = image - constant.mean(dim=(1, 2, 3, 4), keepdim=True)
+    deviation = constant.std(dim=(1, 2, 3, 4), keepdim=True, correction=0)
+    return centred / deviation.clamp(min=torch.finfo(image.dtype).tiny)

@@ -22,7 +22,7 @@ class LocalAttention(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()
-        squeezed = channels // reduction
+        squeezed = max(channels // reduction, 1)
         self.look_around = nn.Sequential(
             nn.Conv3d(channels, squeezed, kernel_size=1),
             convolution(squeezed, squeezed, stride=2, norm=False),
@@ -64,7 +64,9 @@ class MSFB(nn.Module):
         self.channels = channels
         self.add_high = has_high and fusion == "add"
         self.global_attention = (
-            ChannelSELayer(3, stacked, r=4) if gated and attention in ("both", "global") else nn.Identity()
+            ChannelSELayer(3, stacked, r=min(stacked, 4))
+            if gated and attention in ("both", "global")
+            else nn.Identity()
         )
         self.local_attention = LocalAttention(stacked) if gated and attention in ("both", "local") else nn.Identity()
         self.fuse = nn.Sequential(convolution(stacked + 3, channels), convolution(channels, channels))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv3d, pad
+from torch.nn.functional import pad
 
 from scripts.networks.auxiliary_decoder import AuxiliaryDecoder
 from scripts.networks.encoder import Encoder
@@ -128,7 +128,10 @@ def _bounded_spline(coefficients: Tensor) -> Tensor:
     A scale corrects at most one voxel of its own, as its features see little further. Steep or rough updates would
     fold: the flow of a velocity has no folds, its samples on a grid may.
     """
-    bounded = pad(coefficients.tanh(), [1, 1, 1, 1, 1, 1], mode="replicate")
-    weights = torch.tensor([1 / 6, 4 / 6, 1 / 6], dtype=bounded.dtype, device=bounded.device)
-    kernel = weights.view(3, 1, 1) * weights.view(1, 3, 1) * weights
-    return conv3d(bounded, kernel.expand(3, 1, 3, 3, 3), groups=3)
+    spline = pad(coefficients.tanh(), [1, 1, 1, 1, 1, 1], mode="replicate")
+    # Not a convolution, which autocast would run in half precision.
+    for axis in (2, 3, 4):
+        size = spline.shape[axis] - 2
+        sides = spline.narrow(axis, 0, size) + spline.narrow(axis, 2, size)
+        spline = (sides + 4 * spline.narrow(axis, 1, size)) / 6
+    return spline

@@ -125,7 +125,6 @@ def test_autocast_returns_a_finite_float32_field() -> None:
     assert (field - expected).abs().mean() < 0.2 * expected.abs().mean()
 
 
-@pytest.mark.xfail(reason="the spline's conv3d, and with it every residual, is bfloat16 under autocast")
 @torch.no_grad()
 def test_autocast_keeps_fields_and_coordinates_in_float32() -> None:
     # Autocast is for the features: from the same answers of the heads, the fields are the same.
