@@ -2,7 +2,7 @@
 
 from scripts.workflows.checkpoints import BestModel, LastCheckpoint, load_weights
 from scripts.workflows.inference import SaveRegistration, registration_pairs
-from scripts.workflows.progress import History, MetricTable, Progress
+from scripts.workflows.progress import History, Progress
 from scripts.workflows.start import flag, start, start_training, supports_bf16
 from scripts.workflows.steps import (
     LastValidation,
@@ -13,10 +13,12 @@ from scripts.workflows.steps import (
     prepare_training_batch,
     score_inputs,
 )
+from scripts.workflows.tables import LabelTable, MetricTable
 
 __all__ = [
     "BestModel",
     "History",
+    "LabelTable",
     "LastCheckpoint",
     "LastValidation",
     "MetricTable",

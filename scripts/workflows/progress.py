@@ -1,8 +1,7 @@
-"""What a user sees of a running workflow, and the tables that it leaves."""
+"""What a user sees of a running training or evaluation."""
 
 import csv
 import logging
-import math
 import os
 import sys
 import time
@@ -12,7 +11,6 @@ from typing import Any
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
-from scripts.metrics import summarise, write_table
 from scripts.report import loss_curve
 
 logger = logging.getLogger(__name__)
@@ -120,39 +118,3 @@ class History:
             writer.writeheader()
             writer.writerows(self.rows)
         os.replace(unfinished, self.output_dir / "history.csv")
-
-
-class MetricTable:
-    """Write `metrics.csv` and `metrics.json`, a row per pair with mean and standard deviation, and print the summary.
-
-    Args:
-        output_dir: where the files go.
-    """
-
-    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
-        self.output_dir = Path(output_dir)
-
-    def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator whose metrics are `PairMetric`s."""
-        engine.add_event_handler(Events.STARTED, self._begin)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_names)
-        engine.add_event_handler(Events.COMPLETED, self._write)
-
-    def _begin(self, engine: Engine) -> None:
-        self.names: list[str] = []
-
-    def _add_names(self, engine: Engine) -> None:
-        self.names += [f"{pair['fixed_name']}_{pair['moving_name']}" for pair in engine.state.output]
-
-    def _write(self, engine: Engine) -> None:
-        details = {name: values.tolist() for name, values in engine.state.metric_details.items()}
-        rows = [
-            {"pair": name, **{metric: values[i] for metric, values in details.items()}}
-            for i, name in enumerate(self.names)
-        ]
-        write_table(rows, self.output_dir / "metrics")
-        print(f"{len(rows)} pairs, mean ± standard deviation:")
-        for metric, summary in summarise(rows).items():
-            if not math.isnan(summary["mean"]):
-                print(f"  {metric:<16} {summary['mean']:.4g} ± {summary['std']:.2g}")
-        print(f"table: {self.output_dir / 'metrics.csv'}")

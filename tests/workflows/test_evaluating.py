@@ -138,6 +138,16 @@ def test_figures_are_those_of_plain_numpy(evaluated: tuple[Path, Path], lively_n
         assert row["folding_percent"] == pytest.approx(wanted["folding_percent"], abs=0.01)
 
 
+def test_dice_of_the_labels_averages_to_that_of_the_pair(evaluated: tuple[Path, Path]) -> None:
+    data, folder = evaluated
+    names = json.loads((data / "VIRTUAL_dataset.json").read_text())["labels"]
+    per_label = json.loads((folder / "dice_per_label.json").read_text())["pairs"]
+    for row, pair in zip(per_label, read_json(folder)["pairs"], strict=True):
+        assert row["pair"] == pair["pair"]
+        values = [row[f"{value} {name}"] for value, name in names.items() if value != "0"]
+        assert np.mean([value for value in values if value is not None]) == pytest.approx(pair["dice"], abs=1e-6)
+
+
 def test_landmark_distances_are_those_of_plain_numpy_in_mm(
     evaluated: tuple[Path, Path], lively_network: MSFBNet
 ) -> None:
@@ -225,7 +235,9 @@ def test_labels_to_score_are_an_override(
     expected = [row["dice_before"] for row in expected_rows(fewer, lively_network)]
     assert expected != [pytest.approx(row["dice_before"], abs=1e-3) for row in expected_rows(dataset, lively_network)]
     options = {"weights": fresh_weights, "output_dir": tmp_path / "out"}
-    run_bundle("train", "evaluate", dataset_dir=dataset, labels="$list(range(4, 14))", **options)
+    run_bundle(
+        "train", "evaluate", dataset_dir=dataset, labels="${value: str(value) for value in range(4, 14)}", **options
+    )
     assert dice_values(tmp_path / "out") == pytest.approx(expected, abs=1e-6)
     run_bundle("train", "evaluate", dataset_dir=fewer, **options)
     assert dice_values(tmp_path / "out") == pytest.approx(expected, abs=1e-6)
