@@ -24,14 +24,8 @@ def register(fixed: str, moving: str, output_dir: str, weights: str = "models/mo
         output_dir: where the results go.
         weights: of the network.
     """
-    _bundle_run(
-        "inference",
-        "configs/inference.json",
-        fixed=fixed,
-        moving=moving,
-        output_dir=output_dir,
-        weights=weights,
-    )
+    files = {"fixed": fixed, "moving": moving, "output_dir": output_dir, "weights": weights}
+    _bundle_run("inference", "configs/inference.json", **files)
 
 
 def demo() -> None:
@@ -41,8 +35,7 @@ def demo() -> None:
     shutil.rmtree("demo", ignore_errors=True)
     print("Virtual people from the ICBM152 template, each with a field of its own ...", flush=True)
     write_dataset("demo/data", size=(64, 80, 64), num_training=12, num_validation=4)
-    overlaid = f"['{TRAIN}','{DEMO}']"
-    _bundle_run("training", overlaid)
+    _bundle_run("training", f"['{TRAIN}','{DEMO}']")
     _bundle_run("evaluating", f"['{TRAIN}','configs/evaluate.json','{DEMO}']")
     pair = validation_pairs("demo/data")[0]
     fixed, moving = (os.path.relpath(pair[role]["image"]) for role in ("fixed", "moving"))

@@ -25,7 +25,7 @@ def test_train_evaluate_and_register_with_the_default_network(
     evaluated = command("run", "evaluating", "--config_file", BOTH, *data)
     assert evaluated.returncode == 0, evaluated.stderr
     summary = json.loads((out / "metrics.json").read_text())["summary"]
-    assert f"dice_before      {summary['dice_before']['mean']:.4f}" in evaluated.stdout
+    assert f"dice            {summary['dice_before']['mean']:.4g} ±" in evaluated.stdout
     assert str(out / "metrics.csv") in evaluated.stdout
 
     images = sorted((odd_dataset / "imagesTr").iterdir())

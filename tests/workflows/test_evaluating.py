@@ -176,7 +176,12 @@ def test_tables_hold_a_row_per_pair_with_mean_and_deviation(evaluated: tuple[Pat
 
 
 def test_evaluation_leaves_nothing_but_the_tables(evaluated: tuple[Path, Path]) -> None:
-    assert {path.name for path in evaluated[1].iterdir()} == {"metrics.csv", "metrics.json", "dice_per_label.csv", "dice_per_label.json"}
+    assert {path.name for path in evaluated[1].iterdir()} == {
+        "metrics.csv",
+        "metrics.json",
+        "dice_per_label.csv",
+        "dice_per_label.json",
+    }
 
 
 # --- what must not matter -------------------------------------------------------------------------------------------
