@@ -68,7 +68,7 @@ class Page:
         bar = self.figure.colorbar(
             image, cax=self._axes(self._left(column) + 0.1 * width, top, 0.8 * width, 9), orientation="horizontal"
         )
-        bar.outline.set_visible(False)
+        bar.ax.spines["outline"].set_visible(False)
         bar.ax.tick_params(colors=FAINT, labelsize=8.5, length=0, pad=3)
         bar.ax.locator_params(nbins=5)
         self._text(self._left(column) + width / 2, top + 38, label, size=9, color=FAINT, va="center")
