@@ -8,7 +8,7 @@ from scripts.metrics.labels import dice_per_label, hd95_per_label
 from scripts.metrics.landmarks import label_tre, tre
 from scripts.metrics.pair_metric import PairMetric
 from scripts.metrics.regularity import non_diffeomorphic_volume, percent_folding, sdlogj
-from scripts.metrics.table import finite_or_none, summarise, write_table
+from scripts.metrics.table import finite_or_none, summarise, write_complete, write_table
 
 __all__ = [
     "PairMetric",
@@ -21,5 +21,6 @@ __all__ = [
     "sdlogj",
     "summarise",
     "tre",
+    "write_complete",
     "write_table",
 ]

@@ -56,8 +56,8 @@ def write_table(rows: Sequence[Row], path_stem: str | os.PathLike[str]) -> None:
     def write_json(file: TextIO) -> None:
         json.dump(finite_or_none({"pairs": list(rows), "summary": summary}), file, indent=2, allow_nan=False)
 
-    _write_complete(Path(f"{os.fspath(path_stem)}.csv"), write_csv)
-    _write_complete(Path(f"{os.fspath(path_stem)}.json"), write_json)
+    write_complete(Path(f"{os.fspath(path_stem)}.csv"), write_csv)
+    write_complete(Path(f"{os.fspath(path_stem)}.json"), write_json)
 
 
 def _metrics(rows: Sequence[Row]) -> list[str]:
@@ -78,7 +78,13 @@ def finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _write_complete(path: Path, write: Callable[[TextIO], None]) -> None:
+def write_complete(path: Path, write: Callable[[TextIO], None]) -> None:
+    """Write a text file beside its place and rename it, so that it is complete or not there at all.
+
+    Args:
+        path: of the file; missing folders are made.
+        write: writes the content to the open file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     with open(partial, "w", newline="", encoding="utf-8") as file:

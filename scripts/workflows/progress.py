@@ -6,11 +6,12 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
+from scripts.metrics import write_complete
 from scripts.report import loss_curve
 
 logger = logging.getLogger(__name__)
@@ -107,14 +108,10 @@ class History:
             row.update({name: float(value) for name, value in self.evaluator.state.metrics.items()})
             logger.info(", ".join(f"{name} {value:.5g}" for name, value in row.items()))
         self.rows.append(row)
-        self._write()
+        write_complete(self.output_dir / "history.csv", self._write)
         loss_curve(self.output_dir / "loss_curve.png", self.rows)
 
-    def _write(self) -> None:
-        names = list(dict.fromkeys(name for row in self.rows for name in row))
-        unfinished = self.output_dir / ".history.csv.unfinished"
-        with open(unfinished, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(unfinished, self.output_dir / "history.csv")
+    def _write(self, file: TextIO) -> None:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in self.rows for name in row)))
+        writer.writeheader()
+        writer.writerows(self.rows)
