@@ -6,6 +6,7 @@ voxels. It pulls back: `moved(x) = moving(x + field(x))`. Positions outside the 
 
 from scripts.spatial.fields import compose, integrate, invert, resize_field
 from scripts.spatial.jacobian import jacobian_determinant
+from scripts.spatial.sample import sample
 from scripts.spatial.warp import warp
 
-__all__ = ["compose", "integrate", "invert", "jacobian_determinant", "resize_field", "warp"]
+__all__ = ["compose", "integrate", "invert", "jacobian_determinant", "resize_field", "sample", "warp"]
