@@ -21,8 +21,8 @@ BELOW = {
     "networks": {"spatial"},
     "losses": {"spatial"},
     "metrics": {"spatial"},
-    "data": {"spatial", "losses", "metrics"},
     "world": {"spatial", "losses", "metrics"},
+    "data": {"spatial", "losses", "metrics", "world"},
     "workflows": {"spatial", "networks", "losses", "metrics", "data", "world", "report"},
     "report": {"spatial", "networks", "losses", "metrics", "data", "world"},
 }

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter
 from torch import Tensor
 
-from scripts.data.checks import InputError
+from scripts.world import InputError
 
 Size = tuple[int, int, int]
 FloatArray = NDArray[np.float64]

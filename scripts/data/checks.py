@@ -18,6 +18,8 @@ from nibabel.spatialimages import HeaderDataError, SpatialImage
 from nibabel.wrapstruct import WrapStructError
 from torch import Tensor
 
+from scripts.world import InputError
+
 GRID_TOLERANCE = 1e-3
 MIN_SIZE = 5  # what the derivatives of a field need, see scripts.metrics.sdlogj
 _LARGEST_LABEL = 2**24  # float32 and scripts.spatial.warp are exact below
@@ -25,24 +27,6 @@ _LARGEST_LABEL = 2**24  # float32 and scripts.spatial.warp are exact below
 _UNREADABLE = (EOFError, OSError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 
 _KEPT_META = ("affine", "original_affine", "spatial_shape", "space", "original_channel_dim", "filename_or_obj")
-
-
-class InputError(ValueError):
-    """Bad user input; the message is one line: which file, what is wrong, what to do."""
-
-
-def find_input_error(error: BaseException | None) -> InputError | None:
-    """The `InputError` behind an exception: MONAI's Compose wraps what its transforms raise in RuntimeError.
-
-    Args:
-        error: any exception.
-
-    Returns:
-        The first `InputError` along the chain of `__cause__`, or None.
-    """
-    while error is not None and not isinstance(error, InputError):
-        error = error.__cause__
-    return error
 
 
 def load_scan(path: str | Path) -> MetaTensor:

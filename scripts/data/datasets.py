@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from scripts.data.checks import InputError
+from scripts.world import InputError
 
 Scan = dict[str, str]
 Pair = dict[str, Scan]

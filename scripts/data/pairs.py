@@ -10,8 +10,9 @@ from monai.transforms import Compose, Transform
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from scripts.data.checks import InputError, describe_grid, find_input_error, same_grid, transform_points
+from scripts.data.checks import describe_grid, same_grid, transform_points
 from scripts.data.datasets import scan_name
+from scripts.world import InputError, find_input_error
 
 
 class PairDataset(Dataset[dict[str, Any]]):

@@ -18,8 +18,8 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from scripts.data.anatomies import Anatomy, Size, icbm_anatomy, phantom_anatomy
-from scripts.data.checks import InputError
 from scripts.spatial import compose, integrate, warp
+from scripts.world import InputError
 
 # smoothing of the velocity, as a share of the grid's size, and the amplitude at each scale
 SCALES = ((1 / 5, 1.0), (1 / 10, 0.5), (1 / 20, 0.2))

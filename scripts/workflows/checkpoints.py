@@ -13,7 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from scripts.data import InputError
+from scripts.world import InputError
 
 logger = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from scripts.data import InputError, load_scan, validation_pairs
+from scripts.data import load_scan, validation_pairs
 from scripts.metrics import dice_per_label, finite_or_none, non_diffeomorphic_volume, percent_folding, sdlogj
 from scripts.report import registration_picture
 from scripts.spatial import warp
 from scripts.workflows.start import check_folder
 from scripts.workflows.steps import lncc
-from scripts.world import displacement_ras, reorient_from_ras, reorient_to_ras, save_image, save_itk_field
+from scripts.world import InputError, displacement_ras, reorient_from_ras, reorient_to_ras, save_image, save_itk_field
 
 
 def registration_pairs(

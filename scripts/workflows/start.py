@@ -8,7 +8,7 @@ from types import TracebackType
 import torch
 from monai.utils import set_determinism
 
-from scripts.data import InputError, find_input_error
+from scripts.world import InputError, find_input_error
 
 EXIT_INPUT = 3
 

@@ -11,7 +11,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, DivisiblePadd, Orientationd, ScaleIntensityd
 
-from scripts.data import InputError, LoadScand, find_input_error, load_keypoints, load_label, load_scan
+from scripts.data import LoadScand, load_keypoints, load_label, load_scan
+from scripts.world import InputError, find_input_error
 
 AFFINE = np.array([[-1.0, 0, 0, 5], [0, 1.2, 0, -6], [0, 0, 1.5, 7], [0, 0, 0, 1]])  # LAS
 Spoil = Callable[[Path], Path]

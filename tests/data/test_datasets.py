@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from scripts.data import InputError, find_dataset_json, label_names, training_scans, validation_pairs
+from scripts.data import find_dataset_json, label_names, training_scans, validation_pairs
+from scripts.world import InputError
 
 
 def make(folder: Path, content: Any, files: list[str]) -> Path:

@@ -12,7 +12,8 @@ from monai.bundle import ConfigParser
 from monai.data import DataLoader, MetaTensor
 from monai.transforms import Compose, DivisiblePadd, MapTransform, Orientationd, RandScaleIntensityd, ScaleIntensityd
 
-from scripts.data import InputError, LoadScand, PairDataset, PairSampler
+from scripts.data import LoadScand, PairDataset, PairSampler
+from scripts.world import InputError
 
 RAS = np.diag([2.0, 2.0, 2.0, 1.0])
 LAS = np.diag([-2.0, 2.0, 2.0, 1.0])

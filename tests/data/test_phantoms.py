@@ -13,7 +13,6 @@ from torch.nn.functional import grid_sample, max_pool3d
 
 from scripts.data import (
     Anatomy,
-    InputError,
     LoadScand,
     PairDataset,
     VirtualPair,
@@ -28,6 +27,7 @@ from scripts.data import (
     write_dataset,
 )
 from scripts.spatial import warp
+from scripts.world import InputError
 
 SIZE = (32, 36, 32)
 

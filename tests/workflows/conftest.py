@@ -14,8 +14,9 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from scripts.data import InputError, find_input_error, write_dataset
+from scripts.data import write_dataset
 from scripts.networks import MSFBNet
+from scripts.world import InputError, find_input_error
 
 ROOT = Path(__file__).parents[2]
 CHANNELS = [8, 8, 8]

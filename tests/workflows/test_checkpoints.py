@@ -13,8 +13,8 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from scripts.data import InputError
 from scripts.workflows import BestModel, LastCheckpoint, load_weights
+from scripts.world import InputError
 
 
 class Malicious:
