@@ -1,7 +1,7 @@
 """Scans in and out of files: checks of what users give, dataset JSON -> scans and pairs, virtual subjects.
 
-Bad input ends in an `scripts.world.InputError`, whose message is one clear line. A scan is a dict of paths `image`, `label`,
-`keypoints`; loaded, these are `(1, X, Y, Z)` float32 and int32 and `(N, 3)` points.
+Bad input ends in a `scripts.world.InputError`, whose message is one clear line. A scan is a dict of paths `image`,
+`label`, `keypoints`; loaded, these are `(1, X, Y, Z)` float32 and int32 and `(N, 3)` points.
 """
 
 from scripts.data.anatomies import Anatomy, icbm_anatomy, phantom_anatomy
