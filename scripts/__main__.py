@@ -1,37 +1,197 @@
-"""The command line: `python -m scripts COMMAND`, from the bundle's root."""
+"""The command line: `python -m scripts COMMAND`, from the bundle's root.
 
+Exit codes: 0 done, 1 a bug, 2 usage, 3 input or files, 4 memory, 5 the quality verdict is "fail", 130 interrupted.
+"""
+
+import functools
+import inspect
+import io
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import fire
+from fire.core import FireExit
+from fire.decorators import SetParseFn
+from fire.docstrings import parse
+from fire.parser import DefaultParseValue
 
 TRAIN = "configs/train.json"
 DEMO = "configs/datasets/demo.yaml"
+WIDTH, INDENT = 100, 22  # of the help
+EXIT_USAGE, EXIT_MEMORY, EXIT_INTERRUPTED = 2, 4, 130
+
+FIRES_WORDS = {
+    "The function received no value for the required argument: ": "missing --",
+    "Could not consume arg: ": "unknown argument ",
+}
+
+FieldFormat = Literal["itk", "dispvect", "h5", "fsl", "learn2reg", "monai", "absolute"]
 
 
-def register(fixed: str, moving: str, output_dir: str, weights: str = "models/model.pt") -> None:
-    """Register a moving image to a fixed one on the same grid.
+_NONE = inspect.Parameter.empty
 
-    Leaves moved.nii.gz, warp.nii.gz (ITK), metrics.json and picture.png in the output folder.
+
+class UsageError(Exception):
+    """What was typed is no command; the message is one line."""
+
+
+def register(
+    fixed: str | None = None,
+    moving: str | None = None,
+    pairs: str | None = None,
+    dataset_dir: str | None = None,
+    section: str | None = None,
+    output_dir: str | None = None,
+    weights: str | None = None,
+    init: str | None = None,
+    fixed_mask: str | None = None,
+    moving_mask: str | None = None,
+    fixed_label: str | None = None,
+    moving_label: str | None = None,
+    fixed_landmarks: str | None = None,
+    moving_landmarks: str | None = None,
+    volume: int | None = None,
+    assume_ras: bool | None = None,
+    composite: bool | None = None,
+    workers: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Register a moving image to a fixed one, or many pairs.
+
+    Leaves the moved image, the transform in both directions, figures and a report. What is not given is as
+    configs/inference.json says.
 
     Args:
-        fixed: the image that stays (NIfTI or .mgz).
-        moving: the image that is warped.
+        fixed: image that stays (NIfTI or .mgz).
+        moving: image that is warped.
+        pairs: CSV or JSON of pairs, instead of the two images.
+        dataset_dir: Learn2Reg dataset, instead of the two images.
+        section: of the dataset file: which pairs.
         output_dir: where the results go.
         weights: of the network.
+        init: affine, rigid, none, or an ITK affine file (.mat, .tfm).
+        fixed_mask: of the fixed brain.
+        moving_mask: of the moving brain.
+        fixed_label: label map of the fixed image, to measure Dice and HD95.
+        moving_label: label map of the moving image.
+        fixed_landmarks: CSV, RAS mm, to measure the target registration error.
+        moving_landmarks: the same landmarks of the moving image.
+        volume: which one of a 4-D image, from 0.
+        assume_ras: take images without orientation (no sform, no qform) as RAS.
+        composite: write transform.h5 (ITK composite), too.
+        workers: processes that register pairs side by side.
+        seed: of everything random.
+        device: cpu, cuda, cuda:1 ...
+        threads: of the CPU.
     """
-    files = {"fixed": fixed, "moving": moving, "output_dir": output_dir, "weights": weights}
-    _bundle_run("inference", "configs/inference.json", **files)
+    given = {name: value for name, value in locals().items() if value is not None}
+    _check_place()
+    _bundle_run("inference", "configs/inference.json", **given)
+
+
+def apply(
+    transform: str,
+    input: str,
+    reference: str,
+    output: str,
+    interpolation: Literal["auto", "linear", "nearest"] = "auto",
+    inverse: bool = False,
+    assume_ras: bool = False,
+) -> None:
+    """Pull images, 4-D series and label maps onto a reference grid.
+
+    Args:
+        transform: file (ITK or DISPVECT field, ITK .mat, .tfm, .h5), or several with commas between: the first is
+            applied first to the reference's points, as with antsApplyTransforms -t warp -t affine.
+        input: file, or several with commas between.
+        reference: image that gives the grid.
+        output: file to write (.nii, .nii.gz); for several inputs a folder.
+        interpolation: auto is nearest for what looks like labels, else linear.
+        inverse: invert the transform; the reference is then on the moving side.
+        assume_ras: take images without orientation (no sform, no qform) as RAS.
+    """
+    from scripts.workflows.reuse import apply as run
+
+    run(transform, input, reference, output, interpolation, inverse, assume_ras)
+
+
+def points(
+    transform: str,
+    input: str,
+    output: str,
+    space: Literal["ras", "lps"] | None = None,
+    to: str | None = None,
+    inverse: bool = False,
+) -> None:
+    """Map landmarks from the fixed to the moving space: points go the other way from images.
+
+    Points that are given in the moving space need --inverse, or inverse_warp.nii.gz.
+
+    Args:
+        transform: file, or several with commas between, as in apply.
+        input: CSV of landmarks, mm.
+        output: CSV to write.
+        space: of all positions, where the headers do not tell; else RAS.
+        to: CSV of the same landmarks of the other side: prints the target registration error.
+        inverse: invert the transform; the landmarks are then those of the moving space.
+    """
+    from scripts.workflows.reuse import points as run
+
+    run(transform, input, output, space, to, inverse)
+
+
+def convert(
+    transform: str,
+    output: str,
+    to: FieldFormat,
+    source: FieldFormat | None = None,
+    fixed: str | None = None,
+    moving: str | None = None,
+) -> None:
+    """Write a transform in another format.
+
+    Args:
+        transform: file of a field, or an ITK transform.
+        output: file to write.
+        to: format of the output.
+        source: format of the transform, where its file does not tell.
+        fixed: fixed image, where neither file tells its grid.
+        moving: moving image, which fsl, learn2reg and monai need.
+    """
+    from scripts.workflows.reuse import convert as run
+
+    run(transform, output, to, source, fixed, moving)
+
+
+def jacobian(transform: str, output: str, reference: str | None = None) -> None:
+    """Map the Jacobian determinant of a transform in the fixed space.
+
+    Args:
+        transform: file, or several with commas between, as in apply.
+        output: NIfTI file to write.
+        reference: image that gives the grid; a field has its own.
+    """
+    from scripts.workflows.reuse import jacobian as run
+
+    run(transform, output, reference)
 
 
 def demo() -> None:
     """Make small virtual brains, train on them, evaluate, register a pair: some minutes on two CPU cores."""
     from scripts.data import validation_pairs, write_dataset
 
+    _check_place()
     shutil.rmtree("demo", ignore_errors=True)
     print("Virtual people from the ICBM152 template, each with a field of its own ...", flush=True)
     write_dataset("demo/data", size=(64, 80, 64), num_training=12, num_validation=4)
@@ -39,23 +199,139 @@ def demo() -> None:
     _bundle_run("evaluating", f"['{TRAIN}','configs/evaluate.json','{DEMO}']")
     pair = validation_pairs("demo/data")[0]
     fixed, moving = (os.path.relpath(pair[role]["image"]) for role in ("fixed", "moving"))
-    register(fixed, moving, "demo/registration", weights="demo/training/model.pt")
-    print("\nThe picture of the registration: demo/registration/picture.png")
-    print("The course of the training:      demo/training/loss_curve.png")
+    register(fixed, moving, output_dir="demo/registration", weights="demo/training/model.pt")
+    print("\nThe report of the registration: demo/registration/report.html")
+    print("The course of the training:     demo/training/loss_curve.png")
 
 
-def _bundle_run(run_id: str, config_file: str, **overrides: str) -> None:
+COMMANDS: dict[str, Callable[..., None]] = {
+    command.__name__: command for command in (register, apply, points, convert, jacobian, demo)
+}
+
+
+def main(words: Sequence[str]) -> int:
+    """Run a command.
+
+    Args:
+        words: as typed, without `python -m scripts`.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        if not words or words[0] in ("-h", "--help", "help"):
+            print(_overview())
+        elif words[0] in COMMANDS and {"-h", "--help"} & set(words):
+            print(_help(COMMANDS[words[0]]))
+        else:
+            _parsed(words)()
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        from scripts.workflows.start import report_error
+
+        report_error(type(error), error, error.__traceback__)
+    return 0
+
+
+def _parsed(words: Sequence[str]) -> Callable[[], None]:
+    """The call that was typed. Fire would make it before it finds a word that does not belong there."""
+    name = words[0]
+    if name not in COMMANDS:
+        raise UsageError(f"{name}: no such command; there are {', '.join(COMMANDS)}")
+    command, calls = COMMANDS[name], []
+
+    @SetParseFn(str)  # Fire would make a number of a file called 1003
+    @functools.wraps(command)
+    def note(*args: str, **kwargs: str) -> None:
+        calls.append(inspect.signature(command).bind(*args, **kwargs))
+
+    try:
+        with redirect_stderr(io.StringIO()):
+            fire.Fire(note, command=list(words[1:]))
+    except FireExit as exit_:
+        message = exit_.trace.elements[-1].ErrorAsStr()
+        for fires, ours in FIRES_WORDS.items():
+            message = message.replace(fires, ours)
+        raise UsageError(f"{name}: {message}; see python -m scripts {name} --help") from exit_
+    arguments = calls[0].arguments
+    annotations = inspect.get_annotations(command)
+    typed = {key: _value(key, text, annotations[key]) for key, text in arguments.items() if isinstance(text, str)}
+    return functools.partial(command, **typed)
+
+
+def _value(name: str, text: str, kind: Any) -> Any:
+    """An argument's text as what its annotation says."""
+    choices = _choices(kind)
+    if choices and text not in choices:
+        raise UsageError(f"--{name} {text}: choose one of {', '.join(choices)}")
+    if bool in (kind, *get_args(kind)):
+        if text.lower() not in ("true", "false"):
+            raise UsageError(f"--{name} {text}: want true or false, or nothing for true")
+        return text.lower() == "true"
+    if int in get_args(kind):
+        if not text.isdecimal():
+            raise UsageError(f"--{name} {text}: want a whole number")
+        return int(text)
+    return text
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    literals = [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]
+    return get_args(literals[0]) if literals else ()
+
+
+def _overview() -> str:
+    lines = [f"  {name:<10}{parse(command.__doc__).summary}" for name, command in COMMANDS.items()]
+    usage = "usage: python -m scripts COMMAND --ARGUMENT VALUE ..."
+    return "\n".join([usage, "", *lines, "", "python -m scripts COMMAND --help shows the arguments of a command."])
+
+
+def _help(command: Callable[..., None]) -> str:
+    """Purpose and arguments of a command, from its docstring and signature."""
+    text = parse(command.__doc__)
+    parameters = inspect.signature(command).parameters
+    needed = [f"--{name} {name.upper()}" for name, parameter in parameters.items() if parameter.default is _NONE]
+    lines = [" ".join(["usage: python -m scripts", command.__name__, *needed]), "", text.summary]
+    lines += ["", *textwrap.wrap(text.description, WIDTH)] if text.description else []
+    indent = " " * INDENT
+    for argument in text.args or []:
+        default, choices = parameters[argument.name].default, _choices(parameters[argument.name].annotation)
+        about = argument.description
+        about += f" ({' | '.join(choices)})" if choices else ""
+        about += f" (default {default})" if default not in (_NONE, None, False) else ""
+        name = f"  --{argument.name}"
+        lines += textwrap.wrap(about, WIDTH, initial_indent=f"{name:<{INDENT}}", subsequent_indent=indent)
+    return "\n".join(lines)
+
+
+def _check_place() -> None:
+    if not Path(TRAIN).is_file():
+        raise UsageError(f"{TRAIN}: no such file; run this from the bundle's root")
+
+
+def _bundle_run(run_id: str, config_file: str, **overrides: Any) -> None:
     """Show a command as a user would type it, and run it."""
-    options = [word for name, value in overrides.items() for word in (f"--{name}", value)]
+    options = [word for name, value in overrides.items() for word in (f"--{name}", _quoted(value))]
     command = ["-m", "monai.bundle", "run", run_id, "--config_file", config_file, *options]
     print(f"\n$ {shlex.join(['python', *command])}", flush=True)
     # MONAI warns at every run that configs are code.
     done = subprocess.run([sys.executable, *command], env={**os.environ, "PYTHONWARNINGS": "ignore"}, check=False)
+    if done.returncode == -signal.SIGKILL:
+        print("error: the run was killed, most likely for want of memory", file=sys.stderr)
+        sys.exit(EXIT_MEMORY)
     if done.returncode:
         sys.exit(done.returncode)
 
 
+def _quoted(value: Any) -> str:
+    """A value as the bundle runner, which reads its arguments with Fire, gets it back: the text 1003 as text."""
+    return repr(value) if isinstance(value, str) and not isinstance(DefaultParseValue(value), str) else str(value)
+
+
 if __name__ == "__main__":
-    if not Path(TRAIN).is_file():
-        sys.exit(f"error: {TRAIN}: no such file; run this from the bundle's root")
-    fire.Fire({"demo": demo, "register": register}, name="python -m scripts")
+    sys.exit(main(sys.argv[1:]))

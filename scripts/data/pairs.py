@@ -10,9 +10,10 @@ from monai.transforms import Compose, Transform
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from scripts.data.checks import describe_grid, same_grid, transform_points
 from scripts.data.datasets import scan_name
-from scripts.world import InputError, find_input_error
+from scripts.data.keypoints import transform_points
+from scripts.data.spaces import describe_grid, same_grid
+from scripts.world import Grid, InputError, find_input_error
 
 
 class PairDataset(Dataset[dict[str, Any]]):
@@ -142,10 +143,11 @@ class _Compact(Transform):
 def _pair_item(fixed: dict[str, Any], moving: dict[str, Any]) -> dict[str, Any]:
     scans = {"fixed": fixed, "moving": moving}
     files = {role: str(scan["image"].meta["filename_or_obj"]) for role, scan in scans.items()}
-    if not same_grid(fixed["image"], moving["image"]):
+    grids = [Grid(tuple(scan["image"].shape[1:]), scan["image"].affine.double().numpy()) for scan in scans.values()]
+    if not same_grid(*grids):
         raise InputError(
-            f"{files['fixed']} ({describe_grid(fixed['image'])}) and {files['moving']} "
-            f"({describe_grid(moving['image'])}): scans on different grids are not supported yet; resample one"
+            f"{files['fixed']} ({describe_grid(grids[0])}) and {files['moving']} ({describe_grid(grids[1])}): "
+            "scans on different grids are not supported yet; resample one"
         )
     # the first one's metadata, that of the fixed image, is what cat keeps
     item: dict[str, Any] = {"image": torch.cat([fixed["image"], moving["image"]]).to(torch.float32)}

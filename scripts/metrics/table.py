@@ -87,6 +87,9 @@ def write_complete(path: Path, write: Callable[[TextIO], None]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    with open(partial, "w", newline="", encoding="utf-8") as file:
-        write(file)
-    os.replace(partial, path)
+    try:
+        with open(partial, "w", newline="", encoding="utf-8") as file:
+            write(file)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

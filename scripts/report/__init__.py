@@ -1,9 +1,11 @@
-"""Quality control: one picture per registration, and the curves of a training.
+"""Quality control: the report and the verdict of a registration, and the curves of a training.
 
 Arrays are on RAS axes, `(X, Y, Z)`; fields are `(3, X, Y, Z)` in voxels, pull-back.
 """
 
+from scripts.report.commands import Reuse, reuse_commands
 from scripts.report.curve import loss_curve
-from scripts.report.picture import registration_picture
+from scripts.report.page import registration_report
+from scripts.report.verdict import judge
 
-__all__ = ["loss_curve", "registration_picture"]
+__all__ = ["Reuse", "judge", "loss_curve", "registration_report", "reuse_commands"]

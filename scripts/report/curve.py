@@ -4,11 +4,12 @@ import os
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from scripts.report.style import ACCENT, FAINT, GROUND, LINE, TEXT, WARM, save_png
+from scripts.report.style import ACCENT, FAINT, GROUND, LINE, TEXT, WARM
 
 # Key in the history, name on the picture, colour, and which way is better.
 _SCORES = (
@@ -41,7 +42,7 @@ def loss_curve(path: str | os.PathLike[str], history: Sequence[Mapping[str, floa
         _mark(axes, best(points, key=lambda point: point[1]))
     panels[-1].set_xlabel("epoch", color=FAINT, size=9)
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    save_png(figure, path)
+    FigureCanvasAgg(figure).print_png(path)
 
 
 def _draw(axes: Axes, points: Sequence[tuple[float, float]], name: str, colour: str) -> None:

@@ -1,13 +1,12 @@
-"""Axial, coronal and sagittal sections of volumes on RAS axes."""
+"""Axial, coronal and sagittal sections of volumes on RAS axes with voxels of 1 mm."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-_MARGIN = 7.0  # mm shown around the brain
+_MARGIN = 7  # voxels shown around the brain
 
 
 class Plane(NamedTuple):
@@ -30,51 +29,39 @@ PLANES = (
 
 @dataclass(frozen=True)
 class Section:
-    """One plane at one place. Positions on the page are in mm, with the first voxel's centre at 0."""
+    """One plane at one place, and the part of it that is shown."""
 
     plane: Plane
     index: int  # voxel along the axis that is cut
-    voxel: tuple[float, float]  # mm along right and up
-    size: tuple[int, int]  # voxels along right and up
-    window: tuple[float, float, float, float]  # the part to show, mm: left, right, lower, upper
+    columns: slice  # voxels along the axis that runs right
+    rows: slice  # voxels along the axis that runs up
 
     @property
-    def extent(self) -> tuple[float, float, float, float]:
-        """The whole section, mm: left, right, lower, upper."""
-        right, up = ((n - 0.5) * mm for n, mm in zip(self.size, self.voxel, strict=True))
-        return -self.voxel[0] / 2, right, -self.voxel[1] / 2, up
-
-    @property
-    def aspect(self) -> float:
-        """Height of the window by its width."""
-        left, right, lower, upper = self.window
-        return (upper - lower) / (right - left)
+    def size(self) -> tuple[int, int]:
+        """Columns and rows of the part that is shown."""
+        return self.columns.stop - self.columns.start, self.rows.stop - self.rows.start
 
     def cut(self, volume: NDArray) -> NDArray:
-        """What this section shows of `(X, Y, Z)`: rows run up, columns run right."""
-        return volume.take(self.index, axis=self.plane.across).T
+        """What this section shows of `(X, Y, Z)`, as a picture `(rows, columns)`: the first row is the top."""
+        return volume.take(self.index, axis=self.plane.across).T[self.rows, self.columns][::-1]
 
 
-def best_sections(brain: NDArray[np.bool_], shown: NDArray[np.bool_], spacing: Sequence[float]) -> list[Section]:
+def best_sections(brain: NDArray[np.bool_], shown: NDArray[np.bool_]) -> list[Section]:
     """Axial, coronal and sagittal section where the brain's area is largest.
 
     Args:
-        brain: `(X, Y, Z)`, decides where to cut.
+        brain: `(X, Y, Z)`, decides where to cut; without any, in the middle.
         shown: the same shape, decides how much of a section is shown; an empty mask shows everything.
-        spacing: of the voxels, mm.
     """
     sections = []
     for plane in PLANES:
         area = brain.sum(axis=(plane.right, plane.up))
-        in_plane = (plane.right, plane.up)
-        ranges = [_range(shown, axis, spacing[axis]) for axis in in_plane]
         sections.append(
             Section(
                 plane=plane,
                 index=int(area.argmax()) if area.any() else len(area) // 2,
-                voxel=(spacing[plane.right], spacing[plane.up]),
-                size=(brain.shape[plane.right], brain.shape[plane.up]),
-                window=(*ranges[0], *ranges[1]),
+                columns=_range(shown, plane.right),
+                rows=_range(shown, plane.up),
             )
         )
     return sections
@@ -88,13 +75,15 @@ def deformed_grid(section: Section, field: NDArray) -> list[NDArray]:
         field: `(3, X, Y, Z)`, voxels.
 
     Returns:
-        Lines `(N, 2)`, mm on the page: first those that run right, then those that run up.
+        Lines `(N, 2)`, columns and rows of the picture that `section.cut` gives, in voxels with the centre of its
+        upper left one at 0: first the lines that run right, then those that run up.
     """
-    rights, ups = np.meshgrid(*(np.arange(n) for n in section.size))
-    moved_right = (rights + section.cut(field[section.plane.right])) * section.voxel[0]
-    moved_up = (ups + section.cut(field[section.plane.up])) * section.voxel[1]
-    points = np.stack([moved_right, moved_up], axis=-1)
-    return [*points[_every(section.size[1])], *points.swapaxes(0, 1)[_every(section.size[0])]]
+    width, height = section.size
+    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+    points = np.stack(
+        [columns + section.cut(field[section.plane.right]), rows - section.cut(field[section.plane.up])], axis=-1
+    )
+    return [*points[_every(height)], *points.swapaxes(0, 1)[_every(width)]]
 
 
 def _every(size: int) -> slice:
@@ -103,10 +92,9 @@ def _every(size: int) -> slice:
     return slice(step // 2, None, step)
 
 
-def _range(shown: NDArray[np.bool_], axis: int, mm: float) -> tuple[float, float]:
-    """Lower and upper edge of the mask along an axis, with a margin as far as the volume reaches, mm."""
+def _range(shown: NDArray[np.bool_], axis: int) -> slice:
+    """Extent of the mask along an axis, with a margin as far as the volume reaches."""
     size = shown.shape[axis]
     occupied = np.flatnonzero(shown.any(axis=tuple({0, 1, 2} - {axis}))).tolist()
     first, last = (occupied[0], occupied[-1]) if occupied else (0, size - 1)
-    margin = _MARGIN / mm
-    return (max(first - margin, 0) - 0.5) * mm, (min(last + margin, size - 1) + 0.5) * mm
+    return slice(max(first - _MARGIN, 0), min(last + _MARGIN + 1, size))

@@ -17,6 +17,6 @@ def sample(image: Tensor, positions: Tensor) -> Tensor:
     """
     size = torch.tensor(image.shape[1:], dtype=positions.dtype, device=positions.device)
     # grid_sample wants positions in [-1, 1], the last array axis first; an axis of one voxel has but one value.
-    normalised = positions * (2.0 / (size - 1).clamp(min=1)) - 1.0
-    grid = normalised.flip(1).to(image.dtype).view(1, 1, 1, -1, 3)
+    normalised = (positions * (2.0 / (size - 1).clamp(min=1))).sub_(1.0)
+    grid = normalised.to(image.dtype).flip(1).view(1, 1, 1, -1, 3)
     return grid_sample(image[None], grid, mode="bilinear", padding_mode="border", align_corners=True)[0, :, 0, 0]

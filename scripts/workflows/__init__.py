@@ -1,9 +1,21 @@
 """What the configs name beyond MONAI: the pieces of training, evaluation and inference."""
 
 from scripts.workflows.checkpoints import BestModel, LastCheckpoint, load_weights
-from scripts.workflows.inference import SaveRegistration, registration_pairs
+from scripts.workflows.figures import Measure
+from scripts.workflows.jobs import registration_jobs
+from scripts.workflows.outcomes import Attempt, Outcomes
 from scripts.workflows.progress import History, Progress
-from scripts.workflows.start import flag, start, start_training, supports_bf16
+from scripts.workflows.registration import AlignPair, Invert, ReadPair, ToNetworkGrid, ToWorld, as_it_is, predict_pair
+from scripts.workflows.saving import SaveRegistration, SaveSubmission, ZipSubmission
+from scripts.workflows.start import (
+    QualityError,
+    flag,
+    report_error,
+    start,
+    start_registration,
+    start_training,
+    supports_bf16,
+)
 from scripts.workflows.steps import (
     LastValidation,
     PaddedInferer,
@@ -13,27 +25,43 @@ from scripts.workflows.steps import (
     prepare_training_batch,
     score_inputs,
 )
-from scripts.workflows.tables import LabelTable, MetricTable
+from scripts.workflows.tables import LabelTable, MetricTable, RegistrationTable
 
 __all__ = [
+    "AlignPair",
+    "Attempt",
     "BestModel",
     "History",
+    "Invert",
     "LabelTable",
     "LastCheckpoint",
     "LastValidation",
+    "Measure",
     "MetricTable",
+    "Outcomes",
     "PaddedInferer",
     "Progress",
     "PyramidInferer",
+    "QualityError",
+    "ReadPair",
+    "RegistrationTable",
     "SaveRegistration",
+    "SaveSubmission",
+    "ToNetworkGrid",
+    "ToWorld",
+    "ZipSubmission",
+    "as_it_is",
     "evaluate_batch",
     "flag",
     "lncc",
     "load_weights",
+    "predict_pair",
     "prepare_training_batch",
-    "registration_pairs",
+    "registration_jobs",
+    "report_error",
     "score_inputs",
     "start",
+    "start_registration",
     "start_training",
     "supports_bf16",
 ]

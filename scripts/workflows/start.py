@@ -1,25 +1,38 @@
 """What happens before anything is loaded."""
 
+import errno
 import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
 
+import SimpleITK as sitk
 import torch
 from monai.utils import set_determinism
 
 from scripts.world import InputError, find_input_error
 
-EXIT_INPUT = 3
+EXIT_INPUT = 3  # input, or files that cannot be read or written
+EXIT_MEMORY = 4
+EXIT_QUALITY = 5
+EXIT_INTERRUPTED = 130
+
+_UNWRITABLE = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENOSPC, errno.EPERM, errno.EROFS)
+_NO_MEMORY = "can't allocate memory"  # torch's word for it on the CPU, in a RuntimeError
+
+
+class QualityError(RuntimeError):
+    """Registrations were made and saved, but should not be used as they are; the message is one line."""
 
 
 def start(seed: int | None = None) -> None:
-    """Begin a workflow: seed everything, and answer bad input with one line on stderr and exit code 3.
+    """Begin a workflow: seed everything, and answer bad input with one line on stderr and an exit code of its own.
 
     Args:
         seed: for Python, NumPy and torch, None leaves them as they are. On the CPU it determines every bit.
     """
-    sys.excepthook = _report
+    sys.excepthook = report_error
     if seed is not None:
         set_determinism(seed)
         # On a GPU the gradient of a warp adds up in an order of its own, so slower convolutions would gain nothing.
@@ -64,22 +77,68 @@ def start_training(output_dir: str, resume: bool, seed: int) -> None:
     Path(output_dir).mkdir(parents=True, exist_ok=True)
 
 
-def check_folder(path: str | os.PathLike[str]) -> None:
-    """Whether a folder of that name can be made or is there.
+def start_registration(output_dir: str | os.PathLike[str], seed: int, threads: int | None) -> None:
+    """Begin registrations, unless their results could not be written.
+
+    Args:
+        output_dir: where results go; made if need be.
+        seed: for Python, NumPy and torch.
+        threads: of the CPU, for torch and SimpleITK; None leaves it to them.
 
     Raises:
-        InputError: if it, or a folder on the way to it, is a file.
+        InputError: if `output_dir` cannot be written to, or `threads` is no number above 0.
+    """
+    start(seed)
+    check_folder(output_dir)
+    if threads is not None:
+        if not str(threads).isdigit() or int(threads) < 1:
+            raise InputError(f"--threads {threads}: want a number from 1")
+        torch.set_num_threads(int(threads))
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(int(threads))
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Whether a folder of that name can be made, or is there, and can be written to.
+
+    Raises:
+        InputError: if it, or a folder on the way to it, is a file or is not writable.
     """
     there = next(folder for folder in (Path(path), *Path(path).absolute().parents) if folder.exists())
     if not there.is_dir():
         raise InputError(f"{there}: a file, not a folder; choose another --output_dir")
+    try:
+        TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise InputError(f"{there}: cannot be written to ({error.strerror}); choose another --output_dir") from error
 
 
-def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def report_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Python's `sys.excepthook`: one line for what a user can mend, and the exit code that says of which kind it is.
+
+    Bad input and files 3, memory 4, quality 5, interrupted 130; anything else is a bug: its traceback, and 1.
+    """
+    code, message = _explain(error)
+    if code is None:
+        sys.__excepthook__(kind, error, trace)
+        sys.exit(1)
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _explain(error: BaseException) -> tuple[int | None, str]:
     # MONAI wraps what its components raise; the user's mistake is somewhere along the chain.
     found = find_input_error(error)
-    if found is None:
-        sys.__excepthook__(kind, error, trace)
-        return
-    print(f"error: {found}", file=sys.stderr)
-    sys.exit(EXIT_INPUT)
+    if found is not None:
+        return EXIT_INPUT, str(found)
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY in str(cause):
+            return EXIT_MEMORY, "not enough memory; close other programs, or use a machine or device with more"
+        if isinstance(cause, OSError) and cause.errno in _UNWRITABLE:
+            return EXIT_INPUT, f"{cause.filename or 'a result'}: cannot be written ({cause.strerror})"
+        if isinstance(cause, QualityError):
+            return EXIT_QUALITY, str(cause)
+        if isinstance(cause, KeyboardInterrupt):
+            return EXIT_INTERRUPTED, "interrupted"
+        cause = cause.__cause__
+    return None, ""

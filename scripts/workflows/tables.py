@@ -1,8 +1,9 @@
 """The tables that an evaluation leaves."""
 
+import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,47 @@ class MetricTable:
             for i, name in enumerate(self.names)
         ]
         write_table(rows, self.output_dir / "metrics")
-        print(f"{len(rows)} pairs, mean ± standard deviation\n{'':<18}{'before':<20}after")
-        summary = summarise(rows)
-        for metric, after in summary.items():
-            if not metric.endswith("_before") and not math.isnan(after["mean"]):
-                print(f"  {metric:<16}{_shown(summary.get(f'{metric}_before')):<20}{_shown(after)}")
-        print(f"table: {self.output_dir / 'metrics.csv'}")
+        _print_summary(rows, self.output_dir / "metrics.csv")
+
+
+class RegistrationTable:
+    """Write `summary.csv` and `summary.json` of all registrations in a folder, finished now or before.
+
+    A row per pair with the figures of its `metrics.json` and the seconds that it took. Nothing is written for a single
+    pair, whose results lie in the folder itself.
+
+    Args:
+        output_dir: holds a folder for each pair.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
+        self.output_dir = Path(output_dir)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator, before `Outcomes`, which may end the run."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine | None = None) -> None:
+        """Write the table."""
+        rows = [_figures(file) for file in sorted(self.output_dir.glob("*/metrics.json"))]
+        if rows:
+            write_table(rows, self.output_dir / "summary")
+            _print_summary(rows, self.output_dir / "summary.csv")
+
+
+def _figures(file: Path) -> dict[str, Any]:
+    metrics = json.loads(file.read_text(encoding="utf-8"))
+    figures = {name: value for name, value in metrics.items() if isinstance(value, float)}
+    return {"pair": file.parent.name, **figures, "seconds": sum(s["seconds"] for s in metrics["stages"].values())}
+
+
+def _print_summary(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+    print(f"{len(rows)} pairs, mean ± standard deviation\n{'':<30}{'before':<20}after")
+    summary = summarise(rows)
+    for metric, after in summary.items():
+        if not metric.endswith("_before") and not math.isnan(after["mean"]):
+            print(f"  {metric:<28}{_shown(summary.get(f'{metric}_before')):<20}{_shown(after)}")
+    print(f"table: {file}")
 
 
 class LabelTable:

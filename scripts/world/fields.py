@@ -1,15 +1,47 @@
-"""Displacement fields: voxels of the arrays to RAS mm of the world, and back.
+"""Displacement fields: what formats store, and RAS mm of the world.
 
-A voxel field `v` says `moved(i) = moving(i + v(i))` in array indices; a world displacement `u` says that the point
-`x + u(x)` of the moving image lands at `x`. With `x = A_f i` and `x + u = A_m (i + v)`, `A = (M | t)`:
+Every format stores a vector `d(i)` at each voxel `i` of the fixed grid, and all differ only in two matrices: what the
+vector is added to, and how the sum becomes RAS mm. With `x = A_f i`, the fixed point, and `u`, its displacement:
 
-    u = M_m v + (A_m - A_f) i
+    x + u = to_world (base i + d)        so        u = M d + (to_world base - A_f) i,    to_world = (M | t)
 
-where the second term vanishes if both images share a grid.
+A voxel field `v` has `moved(i) = moving(i + v(i))` in array indices: `base` is the identity and `to_world` the moving
+image's affine.
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from scripts.spatial import jacobian_determinant
+from scripts.world.transforms import Field
+
+
+def to_displacement(
+    vectors: NDArray, affine: NDArray, base: NDArray, to_world: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """World displacement of stored vectors.
+
+    Args:
+        vectors: `(X, Y, Z, 3)` on the fixed grid.
+        affine: `(4, 4)`, voxel of the fixed grid to RAS mm.
+        base: `(4, 4)`, voxel of the fixed grid to what the vectors are added to.
+        to_world: `(4, 4)`, the sum to RAS mm.
+
+    Returns:
+        `(X, Y, Z, 3)`, RAS mm, computed in float64 and rounded to float32.
+    """
+    displacement = vectors.astype(np.float64) @ to_world[:3, :3].T
+    displacement += _linear(vectors.shape, to_world @ base - affine)
+    return displacement.astype(np.float32)
+
+
+def from_displacement(
+    displacement: NDArray, affine: NDArray, base: NDArray, to_world: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Vectors to store for a world displacement: the inverse of `to_displacement`, with the same arguments."""
+    ends = displacement - _linear(displacement.shape, to_world @ base - affine)
+    return (ends @ np.linalg.inv(to_world[:3, :3]).T).astype(np.float32)
 
 
 def displacement_ras(field: NDArray, fixed_affine: NDArray, moving_affine: NDArray) -> NDArray[np.float32]:
@@ -28,9 +60,7 @@ def displacement_ras(field: NDArray, fixed_affine: NDArray, moving_affine: NDArr
     """
     if field.ndim != 4 or field.shape[0] != 3:
         raise ValueError(f"expected a field (3, X, Y, Z), got shape {field.shape}")
-    vectors = np.moveaxis(field, 0, -1).astype(np.float64)
-    displacement = vectors @ moving_affine[:3, :3].T + _gap(vectors.shape, fixed_affine, moving_affine)
-    return displacement.astype(np.float32)
+    return to_displacement(np.moveaxis(field, 0, -1), fixed_affine, np.eye(4), moving_affine)
 
 
 def voxel_field(displacement: NDArray, fixed_affine: NDArray, moving_affine: NDArray) -> NDArray[np.float32]:
@@ -49,14 +79,31 @@ def voxel_field(displacement: NDArray, fixed_affine: NDArray, moving_affine: NDA
     """
     if displacement.ndim != 4 or displacement.shape[3] != 3:
         raise ValueError(f"expected a displacement (X, Y, Z, 3), got shape {displacement.shape}")
-    vectors = displacement - _gap(displacement.shape, fixed_affine, moving_affine)
-    field = vectors @ np.linalg.inv(moving_affine[:3, :3]).T
-    return np.ascontiguousarray(np.moveaxis(field, -1, 0), dtype=np.float32)
+    vectors = from_displacement(displacement, fixed_affine, np.eye(4), moving_affine)
+    return np.ascontiguousarray(np.moveaxis(vectors, -1, 0))
 
 
-def _gap(shape: tuple[int, ...], fixed_affine: NDArray, moving_affine: NDArray) -> NDArray[np.float64]:
-    """`(A_m - A_f) i` at every voxel, `(X, Y, Z, 3)`, mm: zero on a shared grid."""
-    difference = np.asarray(moving_affine, np.float64) - fixed_affine
+def jacobian_map(field: Field) -> NDArray[np.float32]:
+    """Determinant of `dT/dx` at every voxel of a field's grid: 1 keeps the volume, 0 and below is folding.
+
+    Central differences; the outermost voxels take the value of their inner neighbour. The determinant is the same in
+    voxels and in the world.
+
+    Args:
+        field: at least 3 voxels along each axis.
+
+    Returns:
+        `(X, Y, Z)`.
+
+    Raises:
+        ValueError: for a smaller grid.
+    """
+    voxels = torch.from_numpy(voxel_field(field.displacement, field.affine, field.affine))
+    return np.pad(jacobian_determinant(voxels[None])[0].numpy(), 1, mode="edge")
+
+
+def _linear(shape: tuple[int, ...], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`matrix i` at every voxel `i`, `(X, Y, Z, 3)`."""
     x, y, z = np.ogrid[: shape[0], : shape[1], : shape[2]]
-    columns = difference[:3].T
+    columns = matrix[:3].T
     return x[..., None] * columns[0] + y[..., None] * columns[1] + z[..., None] * columns[2] + columns[3]

@@ -1,41 +1,182 @@
-"""NIfTI files: images, and displacement fields as ITK, ANTs, greedy and 3D Slicer read and write them.
+"""Files: the checks that all readers share, image and field NIfTIs, and writing that leaves no half of a file."""
 
-An ITK field is a NIfTI of shape `(X, Y, Z, 1, 3)` and intent 1007 (vector) on the fixed grid, holding
-`(-u_x, -u_y, u_z)` for the RAS displacement `u` in mm: ITK's world is LPS. With another intent ITK reads a 5-D scalar
-image. A file appears under its name only when it is complete.
-"""
-
+import gzip
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from numpy.typing import NDArray
+from nibabel.spatialimages import HeaderDataError, SpatialImage
+from nibabel.wrapstruct import WrapStructError
+from numpy.typing import DTypeLike, NDArray
+
+from scripts.world.errors import InputError
+
+FilePath = str | os.PathLike[str]
+
+UNREADABLE = (EOFError, OSError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 
 _VECTOR_INTENT = 1007
 _LPS = np.array([-1, -1, 1], dtype=np.float32)
 
 
-def save_image(path: str | os.PathLike[str], array: NDArray, affine: NDArray) -> None:
-    """Write an image as NIfTI.
+@dataclass(frozen=True)
+class Grid:
+    """Where the voxels of an image lie.
+
+    Args:
+        shape: `(X, Y, Z)`.
+        affine: `(4, 4)`, voxel to RAS mm.
+    """
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+
+
+def existing_file(path: FilePath) -> Path:
+    """The path of a file that is there and has content.
+
+    Raises:
+        InputError: if there is no such file, it is a folder, cannot be opened or is empty.
+    """
+    file = Path(path).expanduser()
+    try:
+        if file.is_dir():
+            raise InputError(f"{path}: a folder, not a file; give the path of a file")
+        size = file.stat().st_size
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{path}: no such file; check the path") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({first_line(error)}); check its permissions") from error
+    if size == 0:
+        raise InputError(f"{path}: the file has zero bytes; copy or download it again")
+    return file
+
+
+def check_gzip(file: Path) -> None:
+    """Read a gzip file to its end, where its checksum is: nibabel stops before, and returns what damage has made.
+
+    Raises:
+        EOFError, OSError, zlib.error: if the file is damaged; one that is not compressed is passed over.
+    """
+    with file.open("rb") as raw:
+        compressed = raw.read(2) == b"\x1f\x8b"
+    if compressed:
+        with gzip.open(file) as stream:
+            while stream.read(1 << 20):
+                pass
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def read_header(path: FilePath) -> SpatialImage:
+    """Open an image of any kind that nibabel knows; its voxels are not read.
+
+    Raises:
+        InputError: if it is missing or no such image, or its affine maps a voxel axis to nothing.
+    """
+    file = existing_file(path)
+    try:
+        image = nib.load(file)
+    except UNREADABLE as error:
+        raise InputError(
+            f"{path}: cannot be read as an image ({first_line(error)}); give NIfTI (.nii, .nii.gz) or .mgz"
+        ) from error
+    if not isinstance(image, SpatialImage) or len(image.shape) < 3:
+        raise InputError(f"{path}: not a volume; give a 3-D NIfTI (.nii, .nii.gz) or .mgz")
+    if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
+        raise InputError(f"{path}: the header's affine is singular or not finite; repair sform and qform")
+    return image
+
+
+def read_grid(path: FilePath) -> Grid:
+    """The grid of an image, by its header; of a series or field the grid of its volumes.
+
+    Raises:
+        InputError: as `read_header`.
+    """
+    image = read_header(path)
+    return Grid(tuple(int(n) for n in image.shape[:3]), np.asarray(image.affine, dtype=np.float64))
+
+
+def read_vectors(path: FilePath) -> tuple[nib.Nifti1Image, NDArray[np.float32]]:
+    """Read the vectors of a NIfTI as they are stored.
+
+    Returns:
+        The image, for its header, and its content, float32 of any shape.
+
+    Raises:
+        InputError: if the file is missing, damaged, cut short or no NIfTI, or holds NaN or infinite values.
+    """
+    image = read_header(path)
+    if not isinstance(image, nib.Nifti1Image):
+        raise InputError(f"{path}: not a NIfTI but {type(image).__name__}; a field is read from .nii or .nii.gz")
+    if image.get_data_dtype().kind not in "iuf":
+        raise InputError(f"{path}: not a field: its voxels are of type {image.get_data_dtype()}")
+    try:
+        check_gzip(existing_file(path))
+        vectors = np.asarray(image.dataobj, dtype=np.float32)
+    except UNREADABLE as error:
+        raise InputError(
+            f"{path}: the file is damaged or cut short ({first_line(error)}); copy or download it again"
+        ) from error
+    check_finite(path, vectors)
+    return image, vectors
+
+
+def check_finite(path: FilePath, values: NDArray) -> None:
+    """Refuse a field with holes.
+
+    Raises:
+        InputError: if a value is NaN or infinite.
+    """
+    bad = values.size - int(np.isfinite(values).sum())
+    if bad:
+        raise InputError(f"{path}: {bad} values of the field are NaN or infinite; write it again without them")
+
+
+def save_image(
+    path: FilePath,
+    array: NDArray,
+    affine: NDArray,
+    dtype: DTypeLike | None = None,
+    slope: float = 1.0,
+    inter: float = 0.0,
+) -> None:
+    """Write an image or a series as NIfTI, such that a reader gets the values of `array`.
 
     Args:
         path: ends in `.nii` or `.nii.gz`; its folder exists.
-        array: `(X, Y, Z)`, in a data type that NIfTI knows and others read (so neither bool nor int64).
+        array: `(X, Y, Z)` or `(X, Y, Z, N)`.
         affine: `(4, 4)`, voxel to RAS mm.
+        dtype: type to store; for integers, values are rounded and clipped to what it holds. None is the array's own,
+            but for what other tools do not read: bool becomes uint8, 64-bit integers become 32-bit ones if they
+            fit, float16 becomes float32.
+        slope: the header's scl_slope, as of the image that `array` was made from: `value = slope * stored + inter`.
+        inter: the header's scl_inter.
 
     Raises:
-        ValueError, nibabel.spatialimages.HeaderDataError: for a data type as above.
-        nibabel.filebasedimages.ImageFileError: for another ending.
+        InputError: for another ending, or if the file cannot be written.
     """
-    _write(_nifti(array, affine), Path(path))
+    stored_type = _portable_type(array) if dtype is None else np.dtype(dtype)
+    image = _nifti(_stored(array, stored_type, slope, inter), affine)
+    if (slope, inter) != (1.0, 0.0):
+        # nibabel then writes the numbers as they are.
+        image.header.set_slope_inter(slope, inter)
+    _write(image, path)
 
 
-def save_itk_field(path: str | os.PathLike[str], displacement: NDArray, affine: NDArray) -> None:
-    """Write a displacement field as an ITK vector NIfTI.
+def save_itk_field(path: FilePath, displacement: NDArray, affine: NDArray) -> None:
+    """Write a displacement field as an ITK vector NIfTI, which ANTs, greedy and 3D Slicer read, too.
 
     Args:
         path: ends in `.nii` or `.nii.gz`; its folder exists.
@@ -44,69 +185,83 @@ def save_itk_field(path: str | os.PathLike[str], displacement: NDArray, affine: 
 
     Raises:
         ValueError: if `displacement` does not have this shape.
-        nibabel.filebasedimages.ImageFileError: for another ending.
+        InputError: for another ending, or if the file cannot be written.
     """
     if displacement.ndim != 4 or displacement.shape[3] != 3:
         raise ValueError(f"expected a displacement (X, Y, Z, 3), got shape {displacement.shape}")
-    image = _nifti((displacement.astype(np.float32) * _LPS)[:, :, :, None], affine)
-    image.header.set_intent(_VECTOR_INTENT)
-    _write(image, Path(path))
+    # ITK's world is LPS; with another intent than this it reads a 5-D scalar image.
+    save_vectors(path, (displacement.astype(np.float32) * _LPS)[:, :, :, None], affine, _VECTOR_INTENT)
 
 
-def load_itk_field(path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Read a displacement field from an ITK vector NIfTI.
-
-    Returns:
-        The displacement `(X, Y, Z, 3)` in RAS mm, and the affine `(4, 4)` of its grid.
+def save_vectors(path: FilePath, vectors: NDArray[np.float32], affine: NDArray, intent: int) -> None:
+    """Write vectors as they are, with a NIfTI intent code.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read, or is not an ITK field. NiftyReg's fields have the same intent but are RAS
-            (they name it `NREG_TRANS`), so they are refused, too.
+        InputError: for an ending other than `.nii` and `.nii.gz`, or if the file cannot be written.
     """
-    try:
-        image = nib.load(path)
-        if not isinstance(image, nib.Nifti1Image):
-            raise ValueError(f"{path} is not a NIfTI file")
-        _check_itk_field(path, image)
-        vectors = np.asarray(image.dataobj, dtype=np.float32)
-    except FileNotFoundError:
-        raise
-    except (ImageFileError, OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    return vectors[:, :, :, 0] * _LPS, image.affine
+    image = _nifti(vectors, affine)
+    image.header.set_intent(intent)
+    _write(image, path)
 
 
-def _check_itk_field(path: str | os.PathLike[str], image: nib.Nifti1Image) -> None:
-    intent = int(image.header["intent_code"])
-    name = image.header.get_intent()[2]
-    if intent != _VECTOR_INTENT or name == "NREG_TRANS":
-        raise ValueError(
-            f"{path} is not an ITK displacement field: "
-            f"its NIfTI intent is {intent} {name!r}, not {_VECTOR_INTENT} (vector)"
-        )
-    if len(image.shape) != 5 or image.shape[3:] != (1, 3):
-        raise ValueError(f"{path} is not an ITK displacement field: its shape is {image.shape}, not (X, Y, Z, 1, 3)")
-
-
-def _nifti(array: NDArray, affine: NDArray) -> nib.Nifti1Image:
-    image = nib.Nifti1Image(array, affine)
-    image.header.set_xyzt_units("mm")
-    # A quaternion cannot hold shear, and a qform without it would contradict the sform: then the sform stands alone.
-    image.set_qform(affine, code=0 if _is_sheared(affine) else 1)
-    image.set_sform(affine, code=1)
-    return image
-
-
-def _is_sheared(affine: NDArray) -> bool:
+def is_sheared(affine: NDArray) -> bool:
     """Whether the axes are not at right angles, beyond the rounding of an affine that was read from a header."""
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return not np.allclose(directions.T @ directions, np.eye(3), atol=1e-5)
 
 
-def _write(image: nib.Nifti1Image, path: Path) -> None:
-    """Write beside the destination, then rename: whatever stops the writing, no half file takes the final name."""
-    with TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-        unfinished = Path(folder) / path.name
-        image.to_filename(unfinished)
-        os.replace(unfinished, path)
+@contextmanager
+def unfinished(path: FilePath) -> Iterator[Path]:
+    """A place beside the destination to write to, renamed at the end: no half file ever takes the final name.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    final = Path(path)
+    try:
+        with TemporaryDirectory(dir=final.parent, prefix=".writing-") as folder:
+            file = Path(folder) / final.name
+            yield file
+            os.replace(file, final)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({first_line(error)}); free some space or choose another folder"
+        ) from error
+
+
+def _portable_type(array: NDArray) -> np.dtype:
+    if array.dtype == bool:
+        return np.dtype(np.uint8)
+    if array.dtype == np.float16:
+        return np.dtype(np.float32)
+    if array.dtype in (np.int64, np.uint64):
+        low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+        fitting = (kind for kind in (np.int32, np.uint32) if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+        return np.dtype(next(fitting, array.dtype))
+    return array.dtype
+
+
+def _stored(array: NDArray, dtype: np.dtype, slope: float, inter: float) -> NDArray:
+    if array.dtype == dtype and (slope, inter) == (1.0, 0.0):
+        return array
+    numbers = (array.astype(np.float64) - inter) / slope
+    if dtype.kind in "iu":
+        numbers = numbers.round().clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return numbers.astype(dtype)
+
+
+def _nifti(array: NDArray, affine: NDArray) -> nib.Nifti1Image:
+    # The type is named because nibabel takes 64-bit integers only then.
+    image = nib.Nifti1Image(array, affine, dtype=array.dtype)
+    image.header.set_xyzt_units("mm")
+    # A quaternion cannot hold shear, and a qform without it would contradict the sform: then the sform stands alone.
+    image.set_qform(affine, code=0 if is_sheared(affine) else 1)
+    image.set_sform(affine, code=1)
+    return image
+
+
+def _write(image: nib.Nifti1Image, path: FilePath) -> None:
+    if not str(path).lower().endswith((".nii", ".nii.gz")):
+        raise InputError(f"{path}: a NIfTI is to be written; give a name that ends in .nii.gz or .nii")
+    with unfinished(path) as file:
+        image.to_filename(file)

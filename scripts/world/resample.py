@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from scripts.spatial import sample
-from scripts.world.transforms import Affine, Chain, Transform, grid_points
+from scripts.world.transforms import Affine, Chain, Transform, fill_grid
 
 
 def resample(
@@ -47,18 +47,29 @@ def resample(
     if transform is not None:
         to_voxels = Chain([to_voxels, transform])
     nearest = mode == "nearest"
-    values = array if nearest else array.astype(np.result_type(array.dtype, np.float32), copy=False)
+    values = array
+    if not nearest:
+        values = np.ascontiguousarray(array, dtype=np.result_type(array.dtype, np.float32))
     result = np.empty(tuple(shape), dtype=values.dtype)
-    for slab, points in grid_points(shape, reference_affine):
+
+    def pull(points: NDArray[np.float64]) -> NDArray:
         voxels = to_voxels(points)
         picked = _nearest(values, voxels) if nearest else _linear(values, voxels)
         inside = ((voxels >= -0.5) & (voxels <= np.array(array.shape) - 0.5)).all(axis=1)
-        result[slab] = np.where(inside, picked, values.dtype.type(outside)).reshape(result[slab].shape)
+        return np.where(inside, picked, values.dtype.type(outside))
+
+    fill_grid(result, reference_affine, pull)
     return result
 
 
+def value_outside(values: NDArray) -> float:
+    """What an image is taken to be outside its grid: 0, or where all its values lie on one side of 0, the smallest."""
+    low, high = float(values.min()), float(values.max())
+    return 0.0 if low <= 0 <= high else low
+
+
 def _linear(values: NDArray, voxels: NDArray[np.float64]) -> NDArray:
-    return sample(torch.from_numpy(np.ascontiguousarray(values))[None], torch.from_numpy(voxels))[0].numpy()
+    return sample(torch.from_numpy(values)[None], torch.from_numpy(voxels))[0].numpy()
 
 
 def _nearest(values: NDArray, voxels: NDArray[np.float64]) -> NDArray:

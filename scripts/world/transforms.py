@@ -4,9 +4,10 @@ That is the way of a pull-back: `moved(x) = moving(transform(x))`. A transform h
 compose to one as functions do.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,8 +15,14 @@ from numpy.typing import NDArray
 
 from scripts.spatial import sample
 
-_TOLERANCE = 1e-4  # mm
-_ITERATIONS = 50
+_SLAB = 250_000  # voxels
+
+# Of the inversion of a field.
+_TOLERANCE = 5e-4  # mm, of a point that is taken to the moving space and compared
+_ITERATIONS = 30
+_DIFFERENCE = 0.05  # mm
+_LONGEST_STEP = 5.0  # mm
+_LEAST_DETERMINANT = 0.05
 
 
 class Transform(Protocol):
@@ -42,7 +49,9 @@ class Affine:
 
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map points `(N, 3)`, RAS mm."""
-        return points @ self.matrix[:3, :3].T + self.matrix[:3, 3]
+        # By torch, as NumPy's own threads get in each other's way on a busy machine.
+        matrix, start = torch.from_numpy(np.asarray(self.matrix, dtype=np.float64)), np.ascontiguousarray(points)
+        return torch.addmm(matrix[:3, 3], torch.from_numpy(start).double(), matrix[:3, :3].T).numpy()
 
     def inverse(self) -> "Affine":
         """The inverse map."""
@@ -64,50 +73,76 @@ class Field:
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map points `(N, 3)`, RAS mm."""
         voxels = torch.from_numpy(Affine(self.affine).inverse()(points))
-        return points + sample(torch.from_numpy(self.displacement).permute(3, 0, 1, 2), voxels).T.numpy()
+        displacement = torch.from_numpy(self.displacement).permute(3, 0, 1, 2)
+        return points + sample(displacement, voxels).T.numpy()
 
     def inverse(self) -> "InverseField":
         """The inverse, computed anew for the points that it is given."""
-        return InverseField(self, _affine_part(self))
+        linear = _affine_part(self)
+        rough = InverseField(self, linear.inverse())
+        coarse = as_field(Chain([rough, linear]), *_every_third_voxel(self))
+        return InverseField(self, Chain([coarse, linear.inverse()]))
 
 
 @dataclass(frozen=True)
 class InverseField:
-    """The inverse of a field, by fixed-point iteration (Chen et al., Medical Physics 2008).
+    """The inverse of a field, by Newton's method with steps that are halved until the error shrinks.
 
-    `x <- x + B^-1 (y - T(x))`, where `B` is the affine part of the field `T`: so it converges for fields with large
-    rotations, too, as long as the remainder does not fold.
+    Fixed-point iteration, the usual way (Chen et al., Medical Physics 2008), diverges where the field stretches to
+    twice the size or turns; this converges wherever the field does not fold.
 
     Args:
         field: to invert.
-        affine_part: the affine map that is nearest to it.
+        start: what the iteration begins with, near the inverse.
     """
 
     field: Field
-    affine_part: Affine
+    start: Transform
 
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map points `(N, 3)`, RAS mm."""
-        towards = self.affine_part.inverse()
-        linear = towards.matrix[:3, :3].T
-        found = towards(points)
-        active = np.arange(len(points))
+        found = self.start(points)
+        errors = points - self.field(found)
+        # Points that have settled are put away, so that each round is only as large as what is left to do.
+        left: NDArray[np.intp] = np.arange(len(points))
+        guesses: NDArray[np.float64] = found
+        parts: NDArray[np.float64] = np.ones(len(points))
         for _ in range(_ITERATIONS):
-            step = (points[active] - self.field(found[active])) @ linear
-            found[active] += step
-            active = active[np.abs(step).max(axis=1) > _TOLERANCE]
-            if not len(active):
+            open_ = _squared(errors) > _TOLERANCE**2
+            left, guesses, errors, parts = left[open_], guesses[open_], errors[open_], parts[open_]
+            if not len(left):
                 break
+            trials = guesses + parts[:, None] * self._steps(guesses, points[left], errors)
+            trial_errors = points[left] - self.field(trials)
+            better = _squared(trial_errors) < _squared(errors)
+            guesses[better], errors[better] = trials[better], trial_errors[better]
+            parts = np.where(better, 1.0, parts / 2)
+            found[left] = guesses
         return found
 
     def inverse(self) -> Field:
         """The field itself."""
         return self.field
 
+    def _steps(
+        self, guesses: NDArray[np.float64], points: NDArray[np.float64], errors: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """`J^-1 error` with the field's Jacobian by forward differences, by Cramer's rule; none longer than
+        some mm."""
+        a, b, c = ((self.field(guesses + _DIFFERENCE * axis) - (points - errors)) / _DIFFERENCE for axis in np.eye(3))
+        across = np.cross(b, c)
+        determinant = np.einsum("ij,ij->i", a, across)
+        determinant = np.copysign(np.maximum(np.abs(determinant), _LEAST_DETERMINANT), determinant)
+        rows = (across, np.cross(c, a), np.cross(a, b))
+        steps = np.stack([np.einsum("ij,ij->i", row, errors) for row in rows], axis=1) / determinant[:, None]
+        return steps * np.minimum(1.0, _LONGEST_STEP / np.sqrt(_squared(steps)).clip(1e-12))[:, None]
+
 
 @dataclass(frozen=True)
 class Chain:
-    """Transforms one after the other; the last of them comes first, as with `antsApplyTransforms -t`.
+    """Transforms one after the other, the last of them first, as in an ITK composite or a product of matrices.
+
+    The `-t` of `antsApplyTransforms` and the `-r` of greedy list them the other way round.
 
     Args:
         transforms: `Chain([a, b])(x) = a(b(x))`.
@@ -138,28 +173,44 @@ def as_field(transform: Transform, shape: Sequence[int], affine: NDArray[np.floa
         A field that equals the transform at the grid's voxels.
     """
     displacement = np.empty((*shape, 3), dtype=np.float32)
-    for slab, points in grid_points(shape, affine):
-        displacement[slab] = (transform(points) - points).reshape(*displacement[slab].shape)
+    fill_grid(displacement, affine, lambda points: transform(points) - points)
     return Field(displacement, np.asarray(affine, dtype=np.float64))
 
 
-def grid_points(shape: Sequence[int], affine: NDArray[np.float64]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Positions of a grid's voxels, slab by slab: whole grids of coordinates would take gigabytes.
+def fill_grid(
+    out: NDArray, affine: NDArray[np.floating], function: Callable[[NDArray[np.float64]], NDArray[Any]]
+) -> None:
+    """Evaluate a function at every voxel of a grid, slab by slab: whole grids of coordinates would take gigabytes.
+
+    As many slabs at a time as torch has threads.
 
     Args:
-        shape: `(X, Y, Z)`.
+        out: `(X, Y, Z, ...)`, gets the values.
         affine: `(4, 4)`, voxel to RAS mm.
-
-    Yields:
-        A slice of the first axis, and the positions `(N, 3)` of its voxels in C order, RAS mm.
+        function: of points `(N, 3)`, RAS mm.
     """
-    to_world = Affine(np.asarray(affine, dtype=np.float64))
-    thickness = max(1, 1_000_000 // (shape[1] * shape[2]))
-    for start in range(0, shape[0], thickness):
-        slab = slice(start, min(start + thickness, shape[0]))
-        axes = (np.arange(slab.start, slab.stop), np.arange(shape[1]), np.arange(shape[2]))
+    to_world = Affine(affine)
+    thickness = max(1, _SLAB // (out.shape[1] * out.shape[2]))
+
+    def fill(start: int) -> None:
+        slab = out[start : start + thickness]
+        axes = (np.arange(start, start + len(slab)), np.arange(out.shape[1]), np.arange(out.shape[2]))
         voxels = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-        yield slab, to_world(voxels.astype(np.float64))
+        slab[...] = function(to_world(voxels.astype(np.float64))).reshape(slab.shape)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(fill, range(0, out.shape[0], thickness)))  # a list, so that errors come out
+
+
+def _squared(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    lengths: NDArray[np.float64] = np.einsum("ij,ij->i", vectors, vectors)
+    return lengths
+
+
+def _every_third_voxel(field: Field) -> tuple[list[int], NDArray[np.float64]]:
+    """Size and affine of a grid of every third voxel that covers the field's."""
+    shape = [-(-(size - 1) // 3) + 1 for size in field.displacement.shape[:3]]
+    return shape, field.affine @ np.diag([3.0, 3.0, 3.0, 1.0])
 
 
 def _affine_part(field: Field) -> Affine:
@@ -167,9 +218,11 @@ def _affine_part(field: Field) -> Affine:
     axes = [np.arange(0, size, max(1, size // 30)) for size in field.displacement.shape[:3]]
     voxels = np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1).T
     points = Affine(field.affine)(voxels.astype(np.float64))
-    ends = points + field.displacement[tuple(voxels.T)]
-    ones = np.ones((len(points), 1))
-    solution = np.linalg.lstsq(np.hstack([points, ones]), ends, rcond=None)[0]
+    centre = points.mean(axis=0)
+    # Of the displacement, about the centre: then a field of one slice leaves the direction across as it is.
+    design = np.hstack([points - centre, np.ones((len(points), 1))])
+    solution = np.linalg.lstsq(design, field.displacement[tuple(voxels.T)], rcond=None)[0]
     matrix = np.eye(4)
-    matrix[:3] = solution.T
+    matrix[:3, :3] += solution[:3].T
+    matrix[:3, 3] = solution[3] - solution[:3].T @ centre
     return Affine(matrix)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.world import displacement_ras, voxel_field
+from scripts.world import Affine, Field, as_field, displacement_ras, jacobian_map, voxel_field
 
 
 @st.composite
@@ -72,3 +72,36 @@ def test_refuses_the_other_ones_layout():
         displacement_ras(np.zeros((4, 5, 6, 3)), np.eye(4), np.eye(4))
     with pytest.raises(ValueError, match=r"expected a displacement \(X, Y, Z, 3\)"):
         voxel_field(np.zeros((3, 4, 5, 6)), np.eye(4), np.eye(4))
+
+
+@settings(max_examples=20, deadline=None)
+@given(affine=affines())
+def test_jacobian_map_of_an_affine_is_its_determinant_on_any_grid(affine):
+    matrix = np.eye(4)
+    matrix[:3, :3] = [[1.1, 0.2, 0], [-0.1, 0.8, 0.3], [0, 0.1, 1.2]]
+    matrix[:3, 3] = [5, -3, 2]
+    map_ = jacobian_map(as_field(Affine(matrix), (5, 4, 3), affine))
+    assert map_.shape == (5, 4, 3) and map_.dtype == np.float32
+    # Differences of float32 displacements of up to some 100 mm
+    np.testing.assert_allclose(map_, np.linalg.det(matrix[:3, :3]), rtol=1e-3)
+
+
+def test_jacobian_map_follows_a_nonlinear_field(residual):
+    affine = np.diag([1.5, -1.5, 1.5, 1])
+    shape = (15, 17, 13)
+    map_ = jacobian_map(as_field(residual, shape, affine))
+    step = 1e-4
+    index = np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 3)
+    points = Affine(affine)(index.astype(float))
+    rows = [(residual(points + step * e) - residual(points - step * e)) / (2 * step) for e in np.eye(3)]
+    expected = np.linalg.det(np.stack(rows, axis=1)).reshape(shape)
+    inner = (slice(1, -1),) * 3
+    np.testing.assert_allclose(map_[inner], expected[inner], atol=2e-3)
+    assert np.ptp(expected) > 0.05
+    np.testing.assert_array_equal(map_, np.pad(map_[inner], 1, mode="edge"))
+
+
+def test_jacobian_map_sees_folding():
+    displacement = np.zeros((6, 6, 6, 3), np.float32)
+    displacement[..., 1] = -2.0 * np.arange(6)[:, None]
+    assert (jacobian_map(Field(displacement, np.eye(4))) == -1).all()

@@ -1,0 +1,76 @@
+"""Many registrations in a row: one that fails doesn't stop the others, and the end tells how all of them went."""
+
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from scripts.workflows.start import QualityError
+from scripts.world import InputError, find_input_error
+
+
+class Attempt:
+    """A step of a registration that is passed over where an earlier one has failed.
+
+    What goes wrong is kept in the pair as `error`, together with its name, and told at the end by `Outcomes`.
+
+    Args:
+        step: takes a pair and returns a pair.
+    """
+
+    def __init__(self, step: Callable[[Any], Any]) -> None:
+        self.step = step
+
+    def __call__(self, pair: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Try it."""
+        if "error" in pair:
+            return pair
+        try:
+            return self.step(pair)
+        except Exception as error:
+            return {"name": pair["name"], "error": find_input_error(error) or error}
+
+
+class Outcomes:
+    """Collect how the pairs of a run went and, at its end, say what failed.
+
+    Raises, when the run is complete:
+        InputError, or what else went wrong: if the only pair failed.
+        InputError: if some of several pairs failed; each has had its line on stderr.
+        QualityError: if all were registered, and some with the verdict "fail".
+    """
+
+    def __init__(self) -> None:
+        self.errors: dict[str, Exception] = {}
+        self.failed: dict[str, str] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator whose output is a pair."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
+        engine.add_event_handler(Events.COMPLETED, self.tell)
+
+    def collect(self, engine: Engine) -> None:
+        """Note how a pair went."""
+        pair = engine.state.output
+        if "error" in pair:
+            self.errors[pair["name"]] = pair["error"]
+        elif pair["metrics"]["verdict"] == "fail":
+            self.failed[pair["name"]] = "; ".join(pair["metrics"]["reasons"])
+
+    def tell(self, engine: Engine) -> None:
+        """Say what failed, if anything."""
+        total = engine.state.iteration
+        if self.errors and total == 1:
+            raise next(iter(self.errors.values()))
+        for name, error in self.errors.items():
+            if not isinstance(error, InputError):
+                traceback.print_exception(error)
+            print(f"{name}: {error}", file=sys.stderr)
+        for name, reasons in self.failed.items():
+            print(f"{name}: the registration failed: {reasons}", file=sys.stderr)
+        if self.errors:
+            raise InputError(f"{len(self.errors)} of {total} pairs could not be registered; they are listed above")
+        if self.failed:
+            raise QualityError(f"{len(self.failed)} of {total} registrations failed; look at their report.html")

@@ -1,0 +1,186 @@
+"""Results of a registration as files: a folder for each pair, or the fields of a Learn2Reg submission."""
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from ignite.engine import Engine, Events
+
+from scripts.data import validation_pairs
+from scripts.metrics import finite_or_none, write_complete
+from scripts.report import registration_report, reuse_commands
+from scripts.spatial import warp
+from scripts.workflows.jobs import ROLES
+from scripts.workflows.stages import stage
+from scripts.world import (
+    Field,
+    Grid,
+    InputError,
+    resample,
+    save_affine,
+    save_composite,
+    save_image,
+    value_outside,
+    write_transform,
+)
+
+
+class SaveRegistration:
+    """Write what a registration leaves, all of it or nothing, into the pair's `folder`.
+
+    `moved.nii.gz`, the moving image in the fixed space, in the moving image's data type; `warp.nii.gz` and
+    `inverse_warp.nii.gz`, ITK vector fields on the fixed and the moving image's own grid, the affine in them;
+    `affine.mat` (ITK); `metrics.json` and `report.html`.
+
+    Args:
+        composite: write `transform.h5`, too: affine and field apart, in an ITK composite.
+    """
+
+    def __init__(self, composite: bool) -> None:
+        self.composite = composite
+
+    def __call__(self, pair: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Save one pair."""
+        folder = Path(pair["folder"])
+        folder.mkdir(parents=True, exist_ok=True)
+        stages = dict(pair["stages"])
+        with TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
+            target = Path(unfinished)
+            with stage(stages, "save"):
+                _write_images(target, pair)
+                if self.composite:
+                    save_composite(target / "transform.h5", pair["affine"], _deformable_part(pair))
+            metrics = pair["metrics"] | {"stages": stages}
+            with stage(stages, "report"):
+                _write_report(target / "report.html", pair, metrics)
+            _write_metrics(target, metrics)
+            # metrics.json comes last: a folder that has it is complete.
+            for file in sorted(target.iterdir(), key=lambda file: file.name == "metrics.json"):
+                os.replace(file, folder / file.name)
+        print(f"{pair['name']}: {metrics['verdict']}, {folder / 'report.html'}")
+        return {**pair, "metrics": metrics}
+
+
+def _write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+    write_complete(
+        folder / "metrics.json", lambda file: json.dump(finite_or_none(metrics), file, indent=2, allow_nan=False)
+    )
+
+
+def _write_images(target: Path, pair: Mapping[str, Any]) -> None:
+    fixed, moving = (pair[f"{role}_scan"] for role in ROLES)
+    outside = value_outside(moving.array)
+    moved = resample(moving.array, moving.affine, fixed.array.shape, fixed.affine, pair["warp"], outside=outside)
+    save_image(target / "moved.nii.gz", moved, fixed.affine, moving.dtype, moving.slope, moving.inter)
+    grids = {role: Grid(pair[f"{role}_scan"].array.shape, pair[f"{role}_scan"].affine) for role in ROLES}
+    write_transform(target / "warp.nii.gz", pair["warp"], "itk", grids["fixed"])
+    write_transform(target / "inverse_warp.nii.gz", pair["inverse_warp"], "itk", grids["moving"])
+    save_affine(target / "affine.mat", pair["affine"])
+
+
+def _deformable_part(pair: Mapping[str, Any]) -> Field:
+    field: Field = pair["transform"].transforms[1]
+    return field
+
+
+def _write_report(path: Path, pair: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    fixed, before = pair["image"]
+    moved = warp(before[None, None], pair["pred"][None])[0, 0]
+    commands = reuse_commands(pair["fixed_scan"].path, pair["moving_scan"].path, pair["folder"])
+    registration_report(path, fixed.numpy(), before.numpy(), moved.numpy(), pair["pred"].numpy(), metrics, commands)
+
+
+class SaveSubmission:
+    """Write the field of a pair as Learn2Reg's evaluation reads it, `disp_{fixed}_{moving}.nii.gz`, and its figures.
+
+    `(X, Y, Z, 3)` float32, voxels. The ids in the name are the files' second part, `0438` of
+    `OASIS_0438_0000.nii.gz`.
+
+    Args:
+        output_dir: the fields go to `submission` in it.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
+        self.folder = Path(output_dir) / "submission"
+
+    def __call__(self, pair: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Save one pair."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        grids = [Grid(pair[f"{role}_scan"].array.shape, pair[f"{role}_scan"].affine) for role in ROLES]
+        write_transform(self.folder / submission_name(pair), pair["warp"], "learn2reg", *grids)
+        _write_metrics(Path(pair["folder"]), pair["metrics"])
+        return pair
+
+
+class ZipSubmission:
+    """At the end of a run, check the fields against the dataset JSON and zip them as the challenge asks.
+
+    Args:
+        output_dir: of `SaveSubmission`; gets `submission.zip`, one folder of fields.
+        dataset_dir: Learn2Reg dataset.
+        section: of its JSON; its validation pairs where None.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str], dataset_dir: str, section: str | None = None) -> None:
+        self.output_dir = Path(output_dir)
+        self.wanted = {submission_name(pair): pair for pair in validation_pairs(dataset_dir, section)}
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator, after `Outcomes`, which stops a run whose pairs failed."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine | None = None) -> None:
+        """Check and zip.
+
+        Raises:
+            InputError: for a field that is missing, not asked for, of another shape or type, or not finite.
+        """
+        folder = self.output_dir / "submission"
+        present = {file.name for file in folder.glob("*")}
+        for problem, names in (
+            ("is missing", set(self.wanted) - present),
+            ("is no pair of the dataset file", present - set(self.wanted)),
+        ):
+            if names:
+                raise InputError(f"{folder / min(names)}: {problem} (and {len(names) - 1} more); not zipped")
+        for name, pair in self.wanted.items():
+            _check_submitted(folder / name, nib.load(pair["fixed"]["image"]).shape[:3])
+        archive = self.output_dir / "submission.zip"
+        with TemporaryDirectory(dir=self.output_dir, prefix=".unfinished-") as unfinished:
+            made = Path(unfinished) / archive.name
+            with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as bundle:  # the fields are compressed already
+                for name in sorted(self.wanted):
+                    bundle.write(folder / name, f"submission/{name}")
+            os.replace(made, archive)
+        print(f"{len(self.wanted)} fields, checked: {archive}")
+
+
+def submission_name(pair: Mapping[str, Any]) -> str:
+    """`disp_{fixed}_{moving}.nii.gz` for a pair of paths.
+
+    Raises:
+        InputError: for an image that is not named `DATASET_ID_MODALITY`, as Learn2Reg's are.
+    """
+    ids = []
+    for role in ROLES:
+        parts = Path(pair[role]["image"]).name.split("_")
+        if len(parts) != 3 or not parts[1].isdigit():
+            raise InputError(f"{pair[role]['image']}: not named as Learn2Reg's images, such as OASIS_0438_0000.nii.gz")
+        ids.append(parts[1])
+    return f"disp_{ids[0]}_{ids[1]}.nii.gz"
+
+
+def _check_submitted(path: Path, shape: tuple[int, ...]) -> None:
+    image = nib.load(path)
+    if image.shape != (*shape, 3) or image.get_data_dtype() != np.float32:
+        raise InputError(
+            f"{path}: {image.shape} {image.get_data_dtype()}, while the fixed image asks for {(*shape, 3)} float32"
+        )
+    if not np.isfinite(np.asarray(image.dataobj)).all():
+        raise InputError(f"{path}: holds NaN or infinity")

@@ -1,0 +1,51 @@
+"""How long each stage of a registration takes, and how much memory."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+@contextmanager
+def stage(stages: dict[str, dict[str, float]], name: str) -> Iterator[None]:
+    """Measure a stage: adds `{"seconds": s, "peak_memory_mb": m}` under its name.
+
+    The memory is the largest of the process during the stage where Linux tells it, elsewhere the largest so far; with a
+    GPU, `peak_gpu_memory_mb` is what torch held there.
+
+    Args:
+        stages: gets the entry.
+        name: of the stage.
+    """
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    _reset_peak_memory()
+    began = time.perf_counter()
+    yield
+    measured: dict[str, Any] = {"seconds": time.perf_counter() - began, "peak_memory_mb": _peak_memory_mb()}
+    if on_gpu:
+        measured["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
+    stages[name] = measured
+
+
+def _reset_peak_memory() -> None:
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # see proc(5)
+    except OSError:
+        pass
+
+
+def _peak_memory_mb() -> float:
+    try:
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        import resource  # Unix only
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

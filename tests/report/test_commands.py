@@ -1,0 +1,54 @@
+import ast
+import os
+import shlex
+from pathlib import Path
+
+from scripts.report import reuse_commands
+
+NASTY = 'it\'s $HOME; `rm x` "a" \\ <b> 脳.nii.gz'
+
+
+def commands(fixed="/data/f.nii.gz", moving="/data/m.nii.gz", folder="/out"):
+    return {reuse.tool: reuse.text for reuse in reuse_commands(fixed, moving, folder)}
+
+
+def test_each_tool_gets_the_files_in_their_roles():
+    found = commands()
+    assert list(found) == ["This tool", "ANTs", "3D Slicer", "FSL", "FreeSurfer"]
+    assert found["ANTs"].startswith(
+        "antsApplyTransforms -d 3 -i /data/m.nii.gz -r /data/f.nii.gz -t /out/warp.nii.gz -o "
+    )
+    assert "--transform /out/warp.nii.gz --input /data/m.nii.gz --reference /data/f.nii.gz" in found["This tool"]
+    convert, applywarp = found["FSL"].splitlines()
+    assert "--to fsl --fixed /data/f.nii.gz --moving /data/m.nii.gz --output warp_fsl.nii.gz" in convert
+    assert applywarp.startswith("applywarp --rel -i /data/m.nii.gz -r /data/f.nii.gz -w warp_fsl.nii.gz -o ")
+    make, use = found["FreeSurfer"].splitlines()
+    assert make == "mri_warp_convert --inlps /out/warp.nii.gz --insrcgeom /data/m.nii.gz --outm3z warp.m3z"
+    assert use.startswith("mri_convert -at warp.m3z /data/m.nii.gz ")
+
+
+def test_shells_get_back_the_very_names():
+    for tool, text in commands(moving=f"/data/{NASTY}").items():
+        if tool != "3D Slicer":
+            for line in text.splitlines():
+                words = shlex.split(line)
+                assert f"/data/{NASTY}" in words
+                assert not {"rm", "$HOME;", ";"} & set(words)
+
+
+def test_slicer_gets_python_that_holds_the_very_names():
+    tree = ast.parse(commands(moving=f"/data/{NASTY}")["3D Slicer"])
+    constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    assert constants == ["/data/f.nii.gz", f"/data/{NASTY}", "/out/warp.nii.gz"]
+
+
+def test_a_name_that_looks_like_another_place_is_not_filled_in():
+    assert "/data/$WARP.nii.gz" in shlex.split(commands(moving="/data/$WARP.nii.gz")["ANTs"])
+
+
+def test_paths_work_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(commands("f.nii.gz", "a/m.nii.gz", "out")["ANTs"])
+    here = Path.cwd()
+    assert {str(here / "f.nii.gz"), str(here / "a/m.nii.gz"), str(here / "out/warp.nii.gz")} <= set(words)
+    assert [word for word in words if word.endswith(".nii.gz") and not os.path.isabs(word)] == ["moved_ants.nii.gz"]

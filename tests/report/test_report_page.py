@@ -1,0 +1,195 @@
+"""The report as a reader meets it: in a browser, from the disk, at desktop and at phone width."""
+
+import io
+import itertools
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scripts.report import registration_report, reuse_commands
+
+playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: the report is not opened in a browser")
+
+DESKTOP, PHONE = (1400, 900), (390, 844)
+NASTY = 'it\'s <b>&amp; "T1" $x.nii.gz'
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium: the report is not opened in a browser")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def report(tmp_path, volumes, metrics):
+    metrics["moving"] |= {"path": f"/data/{NASTY}", "warnings": ["<script>alert(1)</script>"]}
+    path = tmp_path / "report.html"
+    commands = reuse_commands(metrics["fixed"]["path"], metrics["moving"]["path"], "/out")
+    registration_report(path, **volumes, metrics=metrics, commands=commands)
+    return path
+
+
+@pytest.fixture
+def open_page(browser, report):
+    """Opens the report; whatever the browser complains of or asks the network for fails the test in the end."""
+    complaints, contexts = [], []
+
+    def open_(size=DESKTOP, **options):
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url[:80]}"))
+        page.on("request", lambda request: None if is_own(request.url, report) else complaints.append(request.url))
+        page.goto(report.as_uri())
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def is_own(url, report):
+    return url == report.as_uri() or url.startswith("data:")
+
+
+def shown(page):
+    """Pixels of the middle of the first flicker picture, where the brain is."""
+    png = page.locator("button.frame").first.screenshot(style=".name { visibility: hidden }")
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("L")).astype(int)
+    rows, columns = pixels.shape
+    return pixels[rows // 8 : -rows // 8, columns // 8 : -columns // 8]
+
+
+def differ(first, second):
+    return np.abs(first - second).mean() > 1
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_picture_is_there_and_nothing_sticks_out(open_page, size, scheme):
+    page = open_page(size, color_scheme=scheme)
+    pictures = page.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.clientWidth, i.alt.length])")
+    assert len(pictures) == 21
+    assert all(complete and min(rest) > 0 for complete, *rest in pictures)
+    assert page.evaluate("document.documentElement.scrollWidth") == size[0]
+
+
+def test_verdict_is_seen_without_scrolling(open_page):
+    for size in (DESKTOP, PHONE):
+        badge = open_page(size).locator(".badge")
+        assert badge.inner_text() == "✓ Pass"
+        box = badge.bounding_box()
+        assert box["y"] + box["height"] < size[1]
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_click_flicks_between_before_and_after_in_place(open_page, size):
+    page = open_page(size, has_touch=size == PHONE)
+    frame = page.locator("button.frame").first
+    press = frame.tap if size == PHONE else frame.click
+    after, place = shown(page), frame.bounding_box()
+    press()
+    assert differ(shown(page), after)
+    assert page.locator(".name").first.inner_text() == "before"
+    press()
+    assert not differ(shown(page), after)
+    assert frame.bounding_box() == place
+
+
+def test_buttons_and_keys_choose_an_image(open_page):
+    page = open_page()
+    by_button = {}
+    for image in ("Fixed", "Before", "After"):
+        page.get_by_role("button", name=image, exact=True).click()
+        assert page.locator("#compare [aria-pressed=true]").inner_text() == image
+        by_button[image] = shown(page)
+    assert all(differ(by_button[a], by_button[b]) for a, b in itertools.combinations(by_button, 2))
+    for key, image in (("1", "Fixed"), ("2", "Before"), ("3", "After"), ("f", "Before"), ("f", "After")):
+        page.keyboard.press(key)
+        assert not differ(shown(page), by_button[image])
+
+
+def test_flicker_goes_back_to_the_image_shown_before(open_page):
+    page = open_page()
+    page.keyboard.press("1")
+    frame = page.locator("button.frame").first
+    seen = []
+    for _ in range(3):
+        frame.click()
+        seen.append(page.locator(".name").first.inner_text())
+    assert seen == ["after", "fixed", "after"]
+
+
+def test_play_alternates_until_it_is_stopped(open_page):
+    page = open_page()
+    play = page.locator("#play")
+    play.click()
+    for image in ("before", "after", "before"):
+        page.locator(f"#compare[data-shown={image}]").wait_for()
+    for stop in (play, page.locator("button.frame").first):
+        assert play.inner_text() == "Stop"
+        stop.click()
+        assert play.inner_text() == "Play"
+        assert play.get_attribute("aria-pressed") == "false"
+        play.click()
+
+
+def test_keyboard_alone_reaches_the_flicker(open_page):
+    page = open_page()
+    page.locator("button.frame").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator(".name").first.inner_text() == "before"
+    assert page.locator("#shown").inner_text() == "showing before"
+
+
+def test_copy_buttons_copy_the_commands(open_page):
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    commands = reuse_commands("/data/sub-01/T1.nii.gz", f"/data/{NASTY}", "/out")
+    buttons = page.locator(".copy")
+    assert buttons.count() == len(commands)
+    for index, command in enumerate(commands):
+        buttons.nth(index).click()
+        buttons.nth(index).filter(has_text="Copied").wait_for()
+        assert page.evaluate("navigator.clipboard.readText()") == command.text
+
+
+def test_without_clipboard_the_command_is_selected(open_page):
+    page = open_page()
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject() }")
+    button = page.locator(".copy").nth(1)
+    button.click()
+    button.filter(has_text="Selected").wait_for()
+    assert page.evaluate("getSelection().toString()").startswith("antsApplyTransforms -d 3 -i ")
+
+
+def test_names_are_shown_as_they_are(open_page):
+    page = open_page()
+    assert NASTY.removesuffix(".nii.gz") in page.locator("h1").inner_text()
+    assert page.locator("b, script").count() == page.locator(".tiles b").count() + 1
+    assert "<script>alert(1)</script>" in page.locator(".warnings").inner_text()
+
+
+def test_details_open(open_page):
+    page = open_page()
+    assert not page.get_by_text("versions: torch").is_visible()
+    page.locator("summary").click()
+    assert page.get_by_text("versions: torch").is_visible()
+
+
+def test_print_shows_all_three_images_and_no_buttons(open_page):
+    page = open_page()
+    page.emulate_media(media="print")
+    boxes = [image.bounding_box()["y"] for image in page.locator("button.frame").first.locator("img").all()]
+    assert len(set(boxes)) == 3
+    assert not page.locator(".copy").first.is_visible()
+    assert page.pdf().startswith(b"%PDF")

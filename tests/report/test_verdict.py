@@ -1,0 +1,106 @@
+import copy
+import math
+
+import pytest
+
+from scripts.report import judge
+
+# Measured on real skull-stripped brains (OASIS 1003 <- 1010 unless said otherwise), 1 mm, weights of this project:
+# similarity before and after, foreground overlap, SDlogJ, largest displacement.
+MEASURED = {
+    "well aligned": (0.2860, 0.8297, 0.9941, 0.0809, 21.3, "pass"),
+    "other people": (0.2150, 0.7944, 0.9942, 0.0871, 20.8, "pass"),
+    "the same person again": (0.8741, 0.9280, 0.9947, 0.0538, 22.6, "pass"),
+    "noise of 3 %": (0.2629, 0.7763, 0.9934, 0.0809, 21.2, "pass"),
+    "noise of 6 %": (0.2259, 0.6825, 0.9920, 0.0810, 21.4, "pass"),
+    "slices of 5 mm": (0.3352, 0.8381, 0.9937, 0.0858, 21.4, "pass"),
+    "rotated by 10 degrees": (0.1927, 0.7901, 0.9936, 0.0910, 23.3, "pass"),
+    "noise of 10 %": (0.1775, 0.5542, 0.9901, 0.0812, 21.2, "look"),
+    "rotated by 20 degrees": (0.1386, 0.6844, 0.9874, 0.1050, 22.7, "look"),
+    "an image and itself": (1.0000, 0.9499, 0.9958, 0.0492, 22.7, "look"),
+    "inverted contrast": (0.1992, 0.3402, 0.9570, 0.1190, 20.8, "look"),
+    "rotated by 90 degrees": (0.0870, 0.4802, 0.9200, 0.1202, 22.7, "fail"),
+    "rotated by 180 degrees": (0.1123, 0.5579, 0.9379, 0.1134, 21.4, "fail"),
+    "upside down": (0.1388, 0.5460, 0.9325, 0.1110, 22.4, "fail"),
+    "shifted by 15 mm": (0.0881, 0.4960, 0.9355, 0.1203, 22.4, "fail"),
+    "voxels shuffled": (0.0955, 0.3119, 0.9889, 0.1030, 19.2, "fail"),
+    "noise instead of a brain": (0.0013, 0.0117, 0.4454, 0.1420, 21.1, "fail"),
+}
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_measured_registrations_get_their_verdict(name):
+    before, after, overlap, roughness, largest, verdict = MEASURED[name]
+    figures = {
+        "lncc_before": before,
+        "lncc": after,
+        "foreground_dice": overlap,
+        "folding_percent": 0.0,
+        "sdlogj": roughness,
+        "max_displacement_mm": largest,
+    }
+    found, reasons = judge(figures)
+    assert (found, bool(reasons)) == (verdict, True), reasons
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "word"),
+    [
+        ({"lncc": 0.25}, "fail", "fell from 0.29 to 0.25"),
+        ({"lncc": 0.30}, "look", "gained little"),
+        ({"lncc": 0.10, "lncc_before": 0.02}, "fail", "nothing in common"),
+        ({"foreground_dice": 0.7}, "fail", "overlap by 70 %"),
+        ({"foreground_dice": 0.85}, "look", "overlap by 85 %"),
+        ({"folding_percent": 1.5}, "fail", "1.5 % of the foreground is folded"),
+        ({"folding_percent": 0.3}, "look", "0.3 % of the foreground is folded"),
+        ({"ndv_percent": 2.0}, "fail", "inside out"),
+        ({"ndv_percent": 0.5}, "look", "inside out"),
+        ({"sdlogj": 0.3}, "look", "rough"),
+        ({"max_displacement_mm": 50.0}, "look", "50 mm"),
+        ({"inverse_consistency_mean_mm": 1.4}, "look", "1.4 mm"),
+        ({"affine": {"rotation_degrees": 60.0, "scale": [1.0, 1.0, 1.0]}}, "look", "60 degrees"),
+        ({"affine": {"rotation_degrees": 0.0, "scale": [1.0, 1.4, 0.7]}}, "look", "1.40, 0.70"),
+        ({"moving": {"warnings": ["not skull-stripped"]}}, "look", "moving scan: not skull-stripped"),
+    ],
+)
+def test_one_bad_figure_is_named(metrics, change, verdict, word):
+    found, reasons = judge(metrics | change)
+    assert found == verdict
+    assert len(reasons) == 1 and word in reasons[0]
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, "missing"])
+@pytest.mark.parametrize("key", ["lncc_before", "lncc", "foreground_dice", "folding_percent", "max_displacement_mm"])
+def test_a_needed_figure_that_is_no_number_fails(metrics, key, value):
+    metrics[key] = value
+    if value == "missing":
+        del metrics[key]
+    verdict, reasons = judge(metrics)
+    assert verdict == "fail"
+    assert any("could not be measured" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("key", ["ndv_percent", "sdlogj", "inverse_consistency_mean_mm", "affine", "fixed", "dice"])
+def test_what_is_not_needed_may_be_missing_or_none(metrics, key):
+    assert judge({**metrics, key: None})[0] == "pass"
+    metrics.pop(key, None)
+    assert judge(metrics)[0] == "pass"
+
+
+def test_failures_come_before_doubts(metrics):
+    metrics["fixed"]["warnings"] = ["a warning"]
+    verdict, reasons = judge(metrics | {"folding_percent": 5.0})
+    assert verdict == "fail"
+    assert "folded" in reasons[0] and reasons[-1] == "fixed scan: a warning"
+
+
+def test_pass_says_why(metrics):
+    verdict, (reason,) = judge(metrics)
+    assert verdict == "pass"
+    assert "from 0.29 to 0.83" in reason and "99 %" in reason
+
+
+def test_the_figures_are_left_as_they_are(metrics):
+    before = copy.deepcopy(metrics)
+    judge(metrics)
+    assert metrics == before
