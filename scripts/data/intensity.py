@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
@@ -31,8 +30,8 @@ def foreground(image: NDArray, mask: NDArray | None = None) -> NDArray[np.bool_]
     """What is not background.
 
     The background is the median of the faces; the foreground differs from it by more than a tenth of the 95th
-    percentile of all differences, and by more than the faces' noise. Where a constant background lies inside the range of values, as in brains that were
-    z-scored, the foreground is whatever differs from it.
+    percentile of all differences, and by more than the faces' noise. Where a constant background lies inside the range
+    of values, as in brains that were z-scored, the foreground is whatever differs from it.
 
     Args:
         image: `(X, Y, Z)`, finite.
@@ -72,7 +71,7 @@ def scale_intensity(image: NDArray, mask: NDArray | None = None) -> NDArray[np.f
     return scaled
 
 
-def looks_skull_stripped(image: NDArray, affine: NDArray[np.floating]) -> bool:
+def looks_skull_stripped(image: NDArray, affine: NDArray[np.float64]) -> bool:
     """Whether a scan seems to show a brain alone.
 
     A whole head is larger than a brain. Where only a part of it is in the scan, it is known by the skull: from the

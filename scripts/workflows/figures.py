@@ -1,8 +1,10 @@
 """What a registration is worth, in numbers: the content of metrics.json."""
 
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,15 +30,16 @@ class Measure:
     Args:
         settings: what the result depends on beside the images, noted as it is.
         labels: to score; where None or empty, those of the two label maps.
-        bundle_version: noted as well.
+        bundle_root: whose version is noted as well.
     """
 
     def __init__(
-        self, settings: Mapping[str, Any], labels: Sequence[int] | None = None, bundle_version: str = ""
+        self, settings: Mapping[str, Any], labels: Sequence[int] | None = None, bundle_root: str = "."
     ) -> None:
         self.settings = settings
         self.labels = labels
-        self.bundle_version = bundle_version
+        metadata = json.loads((Path(bundle_root) / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        self.bundle_version = metadata["version"]
 
     def __call__(self, pair: Mapping[str, Any]) -> dict[str, Any]:
         """Measure one pair, after `ToWorld` and, for its consistency, `Invert`."""
@@ -56,6 +59,7 @@ class Measure:
                 "reasons": reasons,
                 **metrics,
                 "stages": stages,
+                "device": pair["device"],
                 "threads": torch.get_num_threads(),
                 "versions": {"msfbnet": self.bundle_version, "python": platform.python_version(), **versions},
             },

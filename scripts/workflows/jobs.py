@@ -98,7 +98,9 @@ def _listed_jobs(file: Path) -> list[Job]:
             raise InputError(f"{file}: pair {number} has no '{missing[0]}' image; correct it")
         if Path(values.get("name", "x")).name != values.get("name", "x"):
             raise InputError(f"{file}: pair {number}: the name {values['name']!r} is no name of a folder; correct it")
-        resolved = {k: v if k == "name" else os.path.abspath(file.parent / Path(v).expanduser()) for k, v in values.items()}
+        resolved = {
+            k: v if k == "name" else os.path.abspath(file.parent / Path(v).expanduser()) for k, v in values.items()
+        }
         jobs.append(_job(resolved))
     return jobs
 

@@ -160,7 +160,9 @@ class ToNetworkGrid(Transform):
         prepared: Pair = dict(pair)
         with stage(prepared["stages"], "prepare"):
             scans = [pair[f"{role}_scan"] for role in ROLES]
-            insides = [foreground(scan.array, pair.get(f"{role}_mask")) for role, scan in zip(ROLES, scans, strict=True)]
+            insides = [
+                foreground(scan.array, pair.get(f"{role}_mask")) for role, scan in zip(ROLES, scans, strict=True)
+            ]
             shape, affine = network_grid(insides[0], scans[0].affine, self.multiple)
             prepared["grid"] = Grid(shape, affine)
             maps = (None, Affine(pair["affine"]))
@@ -169,10 +171,12 @@ class ToNetworkGrid(Transform):
                 for image, scan, transform in zip(pair["scaled"], scans, maps, strict=True)
             ]
             prepared["image"] = torch.from_numpy(np.stack(on_grid))
-            prepared["foregrounds"] = np.stack([
-                resample(inside, scan.affine, shape, affine, transform, "nearest")
-                for inside, scan, transform in zip(insides, scans, maps, strict=True)
-            ])
+            prepared["foregrounds"] = np.stack(
+                [
+                    resample(inside, scan.affine, shape, affine, transform, "nearest")
+                    for inside, scan, transform in zip(insides, scans, maps, strict=True)
+                ]
+            )
             del prepared["scaled"]
         return prepared
 
@@ -183,7 +187,7 @@ def as_it_is(pair: Pair) -> Pair:
 
 
 def predict_pair(engine: SupervisedEvaluator, pair: Mapping[str, Any]) -> Pair:
-    """Iteration of an evaluator over single pairs: adds `pred`, the field `(3, X, Y, Z)` on the network's grid, voxels.
+    """Iteration of an evaluator over single pairs: adds `pred`, the field `(3, X, Y, Z)`, voxels of its grid.
 
     Args:
         engine: MONAI's evaluator.
@@ -200,7 +204,7 @@ def _predict(engine: SupervisedEvaluator, pair: Mapping[str, Any]) -> Pair:
     predicted: Pair = dict(pair)
     with stage(predicted["stages"], "network"), engine.mode(engine.network):
         field = engine.inferer(pair["image"][None].to(engine.state.device), engine.network)
-        predicted["pred"] = field[0].float().cpu()
+        predicted |= {"pred": field[0].float().cpu(), "device": str(engine.state.device)}
     return predicted
 
 

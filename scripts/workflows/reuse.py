@@ -24,8 +24,8 @@ from scripts.world import (
     read_points,
     read_transform,
     resample,
-    value_outside,
     save_image,
+    value_outside,
     write_points,
     write_transform,
 )

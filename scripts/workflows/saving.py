@@ -3,7 +3,7 @@
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,12 +20,13 @@ from scripts.workflows.jobs import ROLES
 from scripts.workflows.stages import stage
 from scripts.world import (
     Field,
-    Grid,
     InputError,
+    read_grid,
     resample,
     save_affine,
     save_composite,
     save_image,
+    save_itk_field,
     value_outside,
     write_transform,
 )
@@ -78,9 +79,8 @@ def _write_images(target: Path, pair: Mapping[str, Any]) -> None:
     outside = value_outside(moving.array)
     moved = resample(moving.array, moving.affine, fixed.array.shape, fixed.affine, pair["warp"], outside=outside)
     save_image(target / "moved.nii.gz", moved, fixed.affine, moving.dtype, moving.slope, moving.inter)
-    grids = {role: Grid(pair[f"{role}_scan"].array.shape, pair[f"{role}_scan"].affine) for role in ROLES}
-    write_transform(target / "warp.nii.gz", pair["warp"], "itk", grids["fixed"])
-    write_transform(target / "inverse_warp.nii.gz", pair["inverse_warp"], "itk", grids["moving"])
+    for name in ("warp", "inverse_warp"):
+        save_itk_field(target / f"{name}.nii.gz", pair[name].displacement, pair[name].affine)
     save_affine(target / "affine.mat", pair["affine"])
 
 
@@ -112,7 +112,7 @@ class SaveSubmission:
     def __call__(self, pair: Mapping[str, Any]) -> Mapping[str, Any]:
         """Save one pair."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        grids = [Grid(pair[f"{role}_scan"].array.shape, pair[f"{role}_scan"].affine) for role in ROLES]
+        grids = [pair[f"{role}_scan"].grid for role in ROLES]
         write_transform(self.folder / submission_name(pair), pair["warp"], "learn2reg", *grids)
         _write_metrics(Path(pair["folder"]), pair["metrics"])
         return pair
@@ -150,7 +150,7 @@ class ZipSubmission:
             if names:
                 raise InputError(f"{folder / min(names)}: {problem} (and {len(names) - 1} more); not zipped")
         for name, pair in self.wanted.items():
-            _check_submitted(folder / name, nib.load(pair["fixed"]["image"]).shape[:3])
+            _check_submitted(folder / name, read_grid(pair["fixed"]["image"]).shape)
         archive = self.output_dir / "submission.zip"
         with TemporaryDirectory(dir=self.output_dir, prefix=".unfinished-") as unfinished:
             made = Path(unfinished) / archive.name
@@ -176,8 +176,8 @@ def submission_name(pair: Mapping[str, Any]) -> str:
     return f"disp_{ids[0]}_{ids[1]}.nii.gz"
 
 
-def _check_submitted(path: Path, shape: tuple[int, ...]) -> None:
-    image = nib.load(path)
+def _check_submitted(path: Path, shape: Sequence[int]) -> None:
+    image = nib.Nifti1Image.from_filename(path)
     if image.shape != (*shape, 3) or image.get_data_dtype() != np.float32:
         raise InputError(
             f"{path}: {image.shape} {image.get_data_dtype()}, while the fixed image asks for {(*shape, 3)} float32"

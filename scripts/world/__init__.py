@@ -6,12 +6,11 @@ first; only the voxel field keeps the channel first, `(3, X, Y, Z)`, as the tens
 
 from scripts.world.alignment import align
 from scripts.world.errors import InputError, find_input_error
-from scripts.world.fields import displacement_ras, jacobian_map, voxel_field
+from scripts.world.fields import jacobian_map
 from scripts.world.files import Grid, check_gzip, existing_file, first_line, read_grid, save_image, save_itk_field
-from scripts.world.formats import FIELD_FORMATS, load_itk_field, read_transform, write_transform
+from scripts.world.formats import FIELD_FORMATS, read_transform, write_transform
 from scripts.world.grids import network_grid
 from scripts.world.itk import save_affine, save_composite
-from scripts.world.orientation import reorient_from_ras, reorient_to_ras
 from scripts.world.points import Points, read_points, write_points
 from scripts.world.resample import resample, value_outside
 from scripts.world.transforms import Affine, Chain, Field, InverseField, Transform, as_field, fill_grid
@@ -29,26 +28,21 @@ __all__ = [
     "align",
     "as_field",
     "check_gzip",
-    "displacement_ras",
     "existing_file",
     "fill_grid",
     "find_input_error",
     "first_line",
     "jacobian_map",
-    "load_itk_field",
     "network_grid",
     "read_grid",
     "read_points",
     "read_transform",
-    "reorient_from_ras",
-    "reorient_to_ras",
     "resample",
     "save_affine",
     "save_composite",
     "save_image",
     "save_itk_field",
     "value_outside",
-    "voxel_field",
     "write_points",
     "write_transform",
 ]

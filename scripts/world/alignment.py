@@ -6,7 +6,8 @@ their voxels are stored. Rotations all around are tried at 8 mm, the better ones
 
 import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -32,7 +33,7 @@ _POINTS = (4_000, 15_000, 40_000)  # at which the scans are compared, at each le
 # and stretches and hardly shifts (Dice 0.318 instead of 0.366 on the pair 1128, 1003 of the raw scans).
 _RADIUS = 160.0
 _PRECISION = 1e-3  # of a voxel, when to stop
-_ITERATIONS = (150, 150, 100)  # at each level
+_ITERATIONS = {"rigid": (60, 60, 60), "affine": (200, 300, 60)}  # at each level
 _RELAXATION = 0.9
 _SCALE = 2.0  # the largest stretch between two brains
 _ANISOTROPY = 1.6  # the largest ratio of the stretches along two axes
@@ -69,20 +70,10 @@ def align(
     """
     if kind not in ("affine", "rigid"):
         raise ValueError(f"kind is affine or rigid, not {kind}")
-    target = _Pyramid(fixed, fixed_affine, fixed_mask)
-    source = _Pyramid(moving, moving_affine, moving_mask)
-    matrices = _best(_starts(target.centre, source.centre), target, source, 0, _KEPT)
-    matrices = [_refine(matrix, target, source, 0, "rigid", seed) for matrix in matrices]
-    matrices = [_refine(matrix, target, source, 1, "rigid", seed) for matrix in _best(matrices, target, source, 1, 3)]
-    rigid = _best(matrices, target, source, 1, 1)[0]
-    if kind == "affine":
-        affine = rigid
-        for level in range(len(_SPACINGS)):
-            affine = _refine(affine, target, source, level, "affine", seed)
-        if _plausible(affine):
-            return affine
-        warnings.warn("the affine alignment stretches more than brains differ; the rigid one is used", stacklevel=2)
-    return _refine(rigid, target, source, 2, "rigid", seed)
+    with _one_thread():
+        return _align(
+            _Pyramid(fixed, fixed_affine, fixed_mask), _Pyramid(moving, moving_affine, moving_mask), kind, seed
+        )
 
 
 class _Pyramid:
@@ -96,16 +87,18 @@ class _Pyramid:
         if mask is not None:
             values = values * (np.asarray(mask) > 0)
         inside = values > _FOREGROUND
-        low, high = world_box(inside, affine)
+        # Rounded here and below: what rounding errors of another storage change must not grow on the way.
+        low, high = np.round(world_box(inside, affine), 6)
         # Of the foreground's shape, not of its brightness, which differs between contrasts.
-        self.centre = Affine(np.asarray(affine, dtype=np.float64))(np.argwhere(inside).mean(axis=0)[None])[0]
+        middle = np.argwhere(inside).mean(axis=0)
+        self.centre = np.round(Affine(np.asarray(affine, dtype=np.float64))(middle[None])[0], 6)
         finest = _SPACINGS[-1]
         step = round(_SPACINGS[0] / finest)
         size = step * np.ceil((high - low) / _SPACINGS[0]).astype(int) + step
         grid = np.diag([finest, finest, finest, 1.0])
         grid[:3, 3] = (low + high) / 2 - finest * (size - 1) / 2
         level = resample(*_smooth_core(values, inside, affine), size.tolist(), grid)
-        level = np.pad(level, round(_MARGIN / finest))
+        level = np.pad(level.round(4), round(_MARGIN / finest))
         grid[:3, 3] -= finest * round(_MARGIN / finest)
         levels = [level]
         while len(levels) < len(_SPACINGS):
@@ -117,6 +110,36 @@ class _Pyramid:
         outer = [round((_MARGIN - 2 * _SPACINGS[0]) / spacing) for spacing in _SPACINGS]
         self.near = [image[cut:-cut, cut:-cut, cut:-cut] for image, cut in zip(self.images, outer, strict=True)]
         self.rims = [_rim(image, spacing) for image, spacing in zip(self.near, _SPACINGS, strict=True)]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in one order, so the same result every time and on any machine.
+
+    The methods' own numbers of threads do not reach their metrics, hence ITK's global one; so few points gain little
+    from more threads.
+    """
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def _align(target: _Pyramid, source: _Pyramid, kind: str, seed: int) -> Matrix:
+    matrices = _best(_starts(target.centre, source.centre), target, source, 0, _KEPT)
+    matrices = [_refine(matrix, target, source, 0, "rigid", seed) for matrix in matrices]
+    matrices = [_refine(matrix, target, source, 1, "rigid", seed) for matrix in _best(matrices, target, source, 1, 3)]
+    rigid = _best(matrices, target, source, 1, 1)[0]
+    if kind == "affine":
+        affine = rigid
+        for level in range(len(_SPACINGS)):
+            affine = _refine(affine, target, source, level, "affine", seed)
+        if _plausible(affine):
+            return affine
+        warnings.warn("the affine alignment stretches more than brains differ; the rigid one is used", stacklevel=3)
+    return _refine(rigid, target, source, 2, "rigid", seed)
 
 
 def _smooth_core(
@@ -171,8 +194,6 @@ def _method(target: _Pyramid, level: int, seed: int = 0) -> sitk.ImageRegistrati
     method.SetMetricSamplingStrategy(method.RANDOM)
     share = min(1.0, _POINTS[level] / target.near[level].GetNumberOfPixels())
     method.SetMetricSamplingPercentage(share, seed + 1)  # 0 would be the clock
-    # Sums in one order on any machine; so few points gain little from more threads.
-    method.SetNumberOfThreads(1)
     return method
 
 
@@ -188,7 +209,8 @@ def _best(matrices: Sequence[Matrix], target: _Pyramid, source: _Pyramid, level:
 
 def _refine(matrix: Matrix, target: _Pyramid, source: _Pyramid, level: int, kind: str, seed: int) -> Matrix:
     """Climb from a matrix: `matrix @ change`, with a change near the identity, about the fixed scan's centre."""
-    change: sitk.Transform = sitk.Euler3DTransform() if kind == "rigid" else sitk.AffineTransform(3)
+    change: sitk.Euler3DTransform | sitk.AffineTransform
+    change = sitk.Euler3DTransform() if kind == "rigid" else sitk.AffineTransform(3)
     change.SetFixedParameters([*target.centre.tolist(), *change.GetFixedParameters()[3:]])
     turning = change.GetNumberOfParameters() - 3
     method = _method(target, level, seed)
@@ -196,7 +218,9 @@ def _refine(matrix: Matrix, target: _Pyramid, source: _Pyramid, level: int, kind
     method.SetInitialTransform(change, inPlace=True)
     method.SetOptimizerScales([_RADIUS**2] * turning + [1.0] * 3)
     spacing = _SPACINGS[level]
-    method.SetOptimizerAsRegularStepGradientDescent(spacing / 2, spacing * _PRECISION, _ITERATIONS[level], _RELAXATION)
+    method.SetOptimizerAsRegularStepGradientDescent(
+        spacing / 2, spacing * _PRECISION, _ITERATIONS[kind][level], _RELAXATION
+    )
     method.Execute(target.near[level], source.images[level])
     found = np.eye(4)
     found[:3, :3] = np.reshape(change.GetMatrix(), (3, 3))

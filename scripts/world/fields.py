@@ -18,7 +18,7 @@ from scripts.world.transforms import Field
 
 
 def to_displacement(
-    vectors: NDArray, affine: NDArray, base: NDArray, to_world: NDArray[np.float64]
+    vectors: NDArray, affine: NDArray, base: NDArray, to_world: NDArray[np.floating]
 ) -> NDArray[np.float32]:
     """World displacement of stored vectors.
 
@@ -37,50 +37,11 @@ def to_displacement(
 
 
 def from_displacement(
-    displacement: NDArray, affine: NDArray, base: NDArray, to_world: NDArray[np.float64]
+    displacement: NDArray, affine: NDArray, base: NDArray, to_world: NDArray[np.floating]
 ) -> NDArray[np.float32]:
     """Vectors to store for a world displacement: the inverse of `to_displacement`, with the same arguments."""
     ends = displacement - _linear(displacement.shape, to_world @ base - affine)
     return (ends @ np.linalg.inv(to_world[:3, :3]).T).astype(np.float32)
-
-
-def displacement_ras(field: NDArray, fixed_affine: NDArray, moving_affine: NDArray) -> NDArray[np.float32]:
-    """World displacement of a voxel field.
-
-    Args:
-        field: `(3, X, Y, Z)` on the fixed grid: moving voxel minus fixed voxel, by array axis.
-        fixed_affine: `(4, 4)`, voxel to RAS mm.
-        moving_affine: the same for the moving image; the same matrix where the images share a grid.
-
-    Returns:
-        `(X, Y, Z, 3)`, RAS mm, computed in float64 and rounded to float32.
-
-    Raises:
-        ValueError: if `field` does not have this shape.
-    """
-    if field.ndim != 4 or field.shape[0] != 3:
-        raise ValueError(f"expected a field (3, X, Y, Z), got shape {field.shape}")
-    return to_displacement(np.moveaxis(field, 0, -1), fixed_affine, np.eye(4), moving_affine)
-
-
-def voxel_field(displacement: NDArray, fixed_affine: NDArray, moving_affine: NDArray) -> NDArray[np.float32]:
-    """Voxel field of a world displacement: the inverse of `displacement_ras`.
-
-    Args:
-        displacement: `(X, Y, Z, 3)` on the fixed grid, RAS mm.
-        fixed_affine: `(4, 4)`, voxel to RAS mm.
-        moving_affine: the same for the moving image.
-
-    Returns:
-        `(3, X, Y, Z)`, moving voxel minus fixed voxel, by array axis; contiguous float32.
-
-    Raises:
-        ValueError: if `displacement` does not have this shape.
-    """
-    if displacement.ndim != 4 or displacement.shape[3] != 3:
-        raise ValueError(f"expected a displacement (X, Y, Z, 3), got shape {displacement.shape}")
-    vectors = from_displacement(displacement, fixed_affine, np.eye(4), moving_affine)
-    return np.ascontiguousarray(np.moveaxis(vectors, -1, 0))
 
 
 def jacobian_map(field: Field) -> NDArray[np.float32]:
@@ -98,11 +59,12 @@ def jacobian_map(field: Field) -> NDArray[np.float32]:
     Raises:
         ValueError: for a smaller grid.
     """
-    voxels = torch.from_numpy(voxel_field(field.displacement, field.affine, field.affine))
-    return np.pad(jacobian_determinant(voxels[None])[0].numpy(), 1, mode="edge")
+    voxels = from_displacement(field.displacement, field.affine, np.eye(4), field.affine)
+    determinant = jacobian_determinant(torch.from_numpy(voxels).permute(3, 0, 1, 2)[None])
+    return np.pad(determinant[0].numpy(), 1, mode="edge")
 
 
-def _linear(shape: tuple[int, ...], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def _linear(shape: tuple[int, ...], matrix: NDArray[np.floating]) -> NDArray[np.float64]:
     """`matrix i` at every voxel `i`, `(X, Y, Z, 3)`."""
     x, y, z = np.ogrid[: shape[0], : shape[1], : shape[2]]
     columns = matrix[:3].T

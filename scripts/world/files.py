@@ -36,7 +36,7 @@ class Grid:
     """
 
     shape: tuple[int, ...]
-    affine: NDArray[np.float64]
+    affine: NDArray[np.floating]
 
 
 def existing_file(path: FilePath) -> Path:

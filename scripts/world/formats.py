@@ -92,19 +92,6 @@ def write_transform(path: FilePath, transform: Transform, kind: str, fixed: Grid
     save_vectors(path, vectors, fixed.affine, _INTENTS.get(kind, 0))
 
 
-def load_itk_field(path: FilePath) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Read a displacement field from an ITK vector NIfTI.
-
-    Returns:
-        The displacement `(X, Y, Z, 3)` in RAS mm, and the affine `(4, 4)` of its grid.
-
-    Raises:
-        InputError: as `read_transform`.
-    """
-    field = _read_field(path, "itk", None, None)
-    return field.displacement, field.affine
-
-
 def _read_field(path: FilePath, kind: str | None, fixed: Grid | None, moving: Grid | None) -> Field:
     image, vectors = read_vectors(path)
     kind = _checked_kind(path, image, kind)

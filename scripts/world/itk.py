@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk 
+import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
@@ -47,7 +47,7 @@ def read_itk_transform(path: FilePath) -> Transform:
     return _from_itk(path, transform)
 
 
-def save_affine(path: FilePath, matrix: NDArray[np.float64]) -> None:
+def save_affine(path: FilePath, matrix: NDArray[np.floating]) -> None:
     """Write an affine as an ITK transform.
 
     Args:
@@ -62,7 +62,7 @@ def save_affine(path: FilePath, matrix: NDArray[np.float64]) -> None:
     _save(path, _itk_affine(matrix))
 
 
-def save_composite(path: FilePath, affine_matrix: NDArray[np.float64], field: Field) -> None:
+def save_composite(path: FilePath, affine_matrix: NDArray[np.floating], field: Field) -> None:
     """Write an affine and a field as an ITK composite: `T(x) = A (x + u(x))`.
 
     Args:
@@ -113,7 +113,7 @@ def _save(path: FilePath, transform: sitk.Transform) -> None:
             raise OSError("ITK could not write it") from error
 
 
-def _itk_affine(matrix: NDArray[np.float64]) -> sitk.AffineTransform:
+def _itk_affine(matrix: NDArray[np.floating]) -> sitk.AffineTransform:
     lps = _LPS @ matrix @ _LPS
     return sitk.AffineTransform(lps[:3, :3].ravel().tolist(), lps[:3, 3].tolist())
 

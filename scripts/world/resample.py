@@ -12,9 +12,9 @@ from scripts.world.transforms import Affine, Chain, Transform, fill_grid
 
 def resample(
     array: NDArray,
-    affine: NDArray[np.float64],
+    affine: NDArray[np.floating],
     shape: Sequence[int],
-    reference_affine: NDArray[np.float64],
+    reference_affine: NDArray[np.floating],
     transform: Transform | None = None,
     mode: str = "linear",
     outside: float = 0,

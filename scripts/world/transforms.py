@@ -68,7 +68,7 @@ class Field:
     """
 
     displacement: NDArray[np.float32]
-    affine: NDArray[np.float64]
+    affine: NDArray[np.floating]
 
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map points `(N, 3)`, RAS mm."""
@@ -161,7 +161,7 @@ class Chain:
         return Chain([transform.inverse() for transform in reversed(self.transforms)])
 
 
-def as_field(transform: Transform, shape: Sequence[int], affine: NDArray[np.float64]) -> Field:
+def as_field(transform: Transform, shape: Sequence[int], affine: NDArray[np.floating]) -> Field:
     """The displacement of a transform at every voxel of a grid.
 
     Args:

@@ -1,5 +1,6 @@
 """A tiny dataset, a tiny network, and the bundle run on them: in this process, or as a user types it."""
 
+import json
 import random
 import subprocess
 import sys
@@ -16,13 +17,35 @@ from monai.bundle import ConfigWorkflow
 
 from scripts.data import write_dataset
 from scripts.networks import MSFBNet
-from scripts.world import InputError, find_input_error
+from scripts.workflows import QualityError
+from scripts.world import Grid, InputError, Transform, fill_grid, find_input_error, grids
 
 ROOT = Path(__file__).parents[2]
 CHANNELS = [8, 8, 8]
 KEEP = "keep"  # an override that leaves what the config says, for those that tests have by default
 
 RunBundle = Callable[..., ConfigWorkflow]
+
+# What a registration leaves.
+RESULTS = {
+    "moved.nii.gz",
+    "warp.nii.gz",
+    "inverse_warp.nii.gz",
+    "affine.mat",
+    "metrics.json",
+    "report.html",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_grid() -> Iterator[None]:
+    """The network's grid just holds the phantoms; that of brains would take half a minute for each run.
+
+    In processes that a test starts it is that of brains.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grids, "LEAST_SIZE", (0.0, 0.0, 0.0))
+        yield
 
 
 @contextmanager
@@ -77,6 +100,25 @@ def run_bundle(bundle: RunBundle) -> RunBundle:
             workflow.run()
             workflow.finalize()
         return workflow
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def register(run_bundle: RunBundle, lively_weights: Path) -> Callable[..., dict[str, Any]]:
+    """`register(fixed, moving, out, init="affine", ...)`: one pair, from which comes its metrics.json.
+
+    By default without affine alignment, by weights that move things. A poor verdict is no error here.
+    """
+
+    def run(fixed: Path, moving: Path, output_dir: Path, **options: Any) -> dict[str, Any]:
+        given = {"fixed": fixed, "moving": moving, "output_dir": output_dir}
+        try:
+            run_bundle("inference", **given, **{"init": "none", "weights": lively_weights, **options})
+        except Exception as error:
+            if not isinstance(error, QualityError) and not isinstance(error.__cause__, QualityError):
+                raise
+        return json.loads((output_dir / "metrics.json").read_text())
 
     return run
 
@@ -173,5 +215,45 @@ def blob() -> Callable[..., np.ndarray]:
         radius = np.sqrt(sum(((a - c) / 0.8) ** 2 for a, c in zip(axes, centre, strict=True)))
         waves = sum(np.sin(4 * a + p) for a, p in zip(axes, generator.uniform(0, 6, 3), strict=True))
         return (np.clip((1 - radius) * 6, 0, 1) * (700 + 100 * waves)).astype(np.int16)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def head() -> Callable[..., np.ndarray]:
+    """`head(grid, transform)`: a lopsided head of 40 x 50 x 36 mm, values up to about 1000 on a background of 0.
+
+    It is a function of the world, so it has no grid of its own: the value at a voxel's place x is that of the head at
+    `transform(x)`. No rotation or mirror image of it looks the same.
+    """
+    spots = np.array([[-9, 9, 4, 400], [8, -10, 5, -400], [1, 13, -7, -400], [9, 4, -3, 400], [-7, -13, -5, 400]])
+
+    def value(points: np.ndarray) -> np.ndarray:
+        radius = np.sqrt(((points / [20, 25, 18]) ** 2).sum(axis=1))
+        texture = np.full(len(points), 550.0)
+        for *centre, height in spots:
+            texture += height * np.exp(-((points - centre) ** 2).sum(axis=1) / (2 * 4.0**2))
+        return texture * np.clip((1 - radius) * 6, 0, 1)
+
+    def make(grid: Grid, transform: Transform | None = None) -> np.ndarray:
+        array = np.empty(grid.shape, dtype=np.float32)
+        fill_grid(array, grid.affine, lambda points: value(points if transform is None else transform(points)))
+        return array
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def grid_of() -> Callable[..., Grid]:
+    """`grid_of("LAS", (2, 2, 2), turn)`: a grid that holds the head, its axes as told, turned by a matrix `(3, 3)`."""
+
+    def make(axes: str = "RAS", spacing: tuple[float, ...] = (2, 2, 2), turn: np.ndarray | None = None) -> Grid:
+        straight = np.zeros((3, 3))
+        for column, (row, sign) in enumerate(nib.orientations.axcodes2ornt(axes)):
+            straight[int(row), column] = sign * spacing[column]
+        extent = np.array([52, 62, 47] if turn is None else [62, 62, 62])
+        shape = tuple(int(np.ceil(n)) for n in np.linalg.inv(np.abs(straight)) @ extent)
+        linear = straight if turn is None else turn @ straight
+        return Grid(shape, nib.affines.from_matvec(linear, -linear @ ((np.array(shape) - 1) / 2)))
 
     return make

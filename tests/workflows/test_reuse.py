@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from scripts.workflows.images import looks_like_labels
 from scripts.workflows.reuse import apply, convert, jacobian, points
-from scripts.world import Affine, Chain, Field, InputError, as_field, load_itk_field, save_itk_field
+from scripts.world import Affine, Chain, Field, InputError, as_field, read_transform, save_itk_field
 
 SHAPE = (24, 22, 20)
 REFERENCE_SHAPE = (21, 25, 18)
@@ -434,7 +434,7 @@ def positions_of(path: Path, space: str = "ras") -> np.ndarray:
 
 def test_points_go_as_simpleitk_takes_them(folder: Path) -> None:
     affine_file(folder / "affine.mat", MATRIX)
-    both = f"{folder / 'affine.mat'},{folder / 'warp.nii.gz'}"
+    both = f"{folder / 'warp.nii.gz'},{folder / 'affine.mat'}"
     points(both, save_points(folder / "p.csv"), str(folder / "q.csv"))
     affine = sitk.ReadTransform(str(folder / "affine.mat"))
     field = sitk.Cast(sitk.ReadImage(str(folder / "warp.nii.gz")), sitk.sitkVectorFloat64)
@@ -447,7 +447,7 @@ def test_points_go_as_simpleitk_takes_them(folder: Path) -> None:
 
 def test_inverse_brings_points_back(folder: Path) -> None:
     affine_file(folder / "affine.mat", MATRIX)
-    both = f"{folder / 'affine.mat'},{folder / 'warp.nii.gz'}"
+    both = f"{folder / 'warp.nii.gz'},{folder / 'affine.mat'}"
     points(both, save_points(folder / "p.csv"), str(folder / "q.csv"))
     points(both, str(folder / "q.csv"), str(folder / "back.csv"), inverse=True)
     assert np.abs(positions_of(folder / "back.csv") - POSITIONS).max() < 1e-3
@@ -513,9 +513,9 @@ def test_field_comes_back_from_every_format(folder: Path, kind: str) -> None:
     there = str(folder / f"there{'.h5' if kind == 'h5' else '.nii.gz'}")
     convert(str(folder / "warp.nii.gz"), there, to=kind, moving=moving)
     convert(there, str(folder / "back.nii.gz"), to="itk", source=kind, fixed=fixed, moving=moving)
-    back, affine = load_itk_field(folder / "back.nii.gz")
-    assert np.allclose(affine, REFERENCE_AFFINE, atol=1e-5)
-    assert np.abs(back - wavy_field().displacement).max() < 1e-3
+    back = read_transform(folder / "back.nii.gz")
+    assert np.allclose(back.affine, REFERENCE_AFFINE, atol=1e-5)
+    assert np.abs(back.displacement - wavy_field().displacement).max() < 1e-3
 
 
 def test_affine_becomes_a_field_only_on_a_given_grid(folder: Path) -> None:
@@ -524,7 +524,7 @@ def test_affine_becomes_a_field_only_on_a_given_grid(folder: Path) -> None:
         convert(str(folder / "affine.mat"), str(folder / "field.nii.gz"), to="itk")
     convert(str(folder / "affine.mat"), str(folder / "field.nii.gz"), to="itk", fixed=str(folder / "reference.nii.gz"))
     expected = as_field(Affine(MATRIX), REFERENCE_SHAPE, REFERENCE_AFFINE).displacement
-    assert np.abs(load_itk_field(folder / "field.nii.gz")[0] - expected).max() < 1e-4
+    assert np.abs(read_transform(folder / "field.nii.gz").displacement - expected).max() < 1e-4
 
 
 def test_convert_does_not_overwrite(folder: Path) -> None:

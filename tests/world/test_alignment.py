@@ -64,6 +64,7 @@ def test_known_affine_is_found_within_a_millimetre(found: NDArray, pair: tuple, 
     assert distance(found, pair[2], phantom) < 1.0
 
 
+@pytest.mark.slow
 def test_rigid_result_is_a_rotation(phantom: tuple[NDArray, NDArray]) -> None:
     image, affine = phantom
     truth = turned(np.radians([10.0, -20.0, 15.0]), np.array([30.0, -40.0, 20.0]))
@@ -72,6 +73,7 @@ def test_rigid_result_is_a_rotation(phantom: tuple[NDArray, NDArray]) -> None:
     assert distance(matrix, truth, phantom) < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["fixed", "moving"])
 @pytest.mark.parametrize("storage", ["flipped", "permuted", "padded"])
 def test_storage_changes_nothing(side: str, storage: str, found: NDArray, pair: tuple, phantom: tuple) -> None:
@@ -89,6 +91,7 @@ def test_storage_changes_nothing(side: str, storage: str, found: NDArray, pair: 
     assert distance(other, found, phantom) < 0.05
 
 
+@pytest.mark.slow
 def test_oblique_resave_changes_the_map_by_less_than_interpolation(found: NDArray, pair: tuple, phantom: tuple) -> None:
     image, affine = phantom
     oblique = affine.copy()
@@ -99,6 +102,7 @@ def test_oblique_resave_changes_the_map_by_less_than_interpolation(found: NDArra
     assert distance(other, found, phantom) < 1.0  # a third of a voxel
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", ["x", "y", "z"])
 @pytest.mark.parametrize("degrees", [90, 180])
 def test_heads_on_their_side_are_found(axis: str, degrees: int, phantom: tuple[NDArray, NDArray]) -> None:
@@ -108,20 +112,24 @@ def test_heads_on_their_side_are_found(axis: str, degrees: int, phantom: tuple[N
     assert distance(align(image, affine, image, truth @ affine, kind="rigid"), truth, phantom) < 1.0
 
 
+@pytest.mark.slow
 def test_inverted_contrast_is_aligned(pair: tuple, phantom: tuple) -> None:
     image, affine = phantom
     inverted = np.where(image > 0, 1.1 - image, 0).astype(np.float32)
     assert distance(align(inverted, affine, *pair[:2]), pair[2], phantom) < 1.5
 
 
+@pytest.mark.slow
 def test_mask_leaves_out_what_is_outside(pair: tuple, phantom: tuple, found: NDArray) -> None:
     image, affine = phantom
     spoilt = image.copy()
-    spoilt[:, :6] = 1
+    spoilt[:, :4] = 1
+    assert not image[:, :4].any()
     matrix = align(spoilt, affine, *pair[:2], fixed_mask=image > 0)
-    assert distance(matrix, found, phantom) < 0.05
+    np.testing.assert_array_equal(matrix, found)
 
 
+@pytest.mark.slow
 def test_result_is_the_same_again_and_on_any_number_of_threads(pair: tuple, phantom: tuple, found: NDArray) -> None:
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     try:
@@ -131,6 +139,7 @@ def test_result_is_the_same_again_and_on_any_number_of_threads(pair: tuple, phan
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
+@pytest.mark.slow
 def test_wild_stretches_end_in_a_rigid_map_with_a_warning(phantom: tuple[NDArray, NDArray]) -> None:
     image, affine = phantom
     with pytest.warns(UserWarning, match="rigid"):

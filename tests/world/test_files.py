@@ -3,11 +3,12 @@ import os
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 import torch
 
 from scripts.spatial import warp
-from scripts.world import InputError, displacement_ras, load_itk_field, save_image, save_itk_field
+from scripts.world import InputError, read_transform, save_image, save_itk_field
+from scripts.world.fields import to_displacement
 
 SHAPE = (12, 14, 10)
 LPS = np.array([-1, -1, 1])
@@ -54,6 +55,10 @@ def smooth_field(shape=SHAPE):
     ).astype(np.float32)
 
 
+def in_world(field, affine):
+    return to_displacement(np.moveaxis(field, 0, -1), affine, np.eye(4), affine)
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "warp.nii.gz"
@@ -61,12 +66,12 @@ def path(tmp_path):
 
 @on_every_grid
 def test_round_trip(path, affine):
-    displacement = displacement_ras(smooth_field(), affine, affine)
+    displacement = in_world(smooth_field(), affine)
     save_itk_field(path, displacement, affine)
-    loaded, loaded_affine = load_itk_field(path)
-    np.testing.assert_array_equal(loaded, displacement)
-    assert loaded.dtype == np.float32
-    np.testing.assert_allclose(loaded_affine, affine, atol=1e-5)
+    loaded = read_transform(path)
+    np.testing.assert_array_equal(loaded.displacement, displacement)
+    assert loaded.displacement.dtype == np.float32
+    np.testing.assert_allclose(loaded.affine, affine, atol=1e-5)
 
 
 @on_every_grid
@@ -100,13 +105,13 @@ def test_sheared_affine_stands_in_the_sform_alone(path):
     save_itk_field(path, np.zeros((*SHAPE, 3)), SHEARED)
     header = nib.load(path).header
     assert int(header["sform_code"]) == 1 and int(header["qform_code"]) == 0
-    np.testing.assert_allclose(load_itk_field(path)[1], SHEARED, atol=1e-5)
+    np.testing.assert_allclose(read_transform(path).affine, SHEARED, atol=1e-5)
 
 
 @on_every_grid
 def test_sitk_sends_points_where_we_do(path, affine):
     field = smooth_field()
-    save_itk_field(path, displacement_ras(field, affine, affine), affine)
+    save_itk_field(path, in_world(field, affine), affine)
     transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
     for index in [(3, 4, 5), (1, 12, 2), (10, 2, 8), (6, 7, 1)]:
         point = affine[:3, :3] @ index + affine[:3, 3]
@@ -118,7 +123,7 @@ def test_sitk_sends_points_where_we_do(path, affine):
 def test_sitk_moves_images_as_we_do(path, tmp_path, affine):
     field = smooth_field()
     moving = np.random.default_rng(1).random(SHAPE).astype(np.float32)
-    save_itk_field(path, displacement_ras(field, affine, affine), affine)
+    save_itk_field(path, in_world(field, affine), affine)
     save_image(tmp_path / "moving.nii.gz", moving, affine)
 
     transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
@@ -136,7 +141,7 @@ def test_sitk_moves_images_as_we_do(path, tmp_path, affine):
 
 @on_every_grid
 def test_reads_what_sitk_writes(path, affine):
-    displacement = displacement_ras(smooth_field(), affine, affine)
+    displacement = in_world(smooth_field(), affine)
     image = sitk.GetImageFromArray((displacement * LPS).transpose(2, 1, 0, 3).astype(np.float32), isVector=True)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     image.SetSpacing(spacing)
@@ -144,9 +149,9 @@ def test_reads_what_sitk_writes(path, affine):
     image.SetDirection((LPS[:, None] * affine[:3, :3] / spacing).ravel())
     sitk.WriteImage(image, str(path))
 
-    loaded, loaded_affine = load_itk_field(path)
-    np.testing.assert_allclose(loaded, displacement, atol=1e-6)
-    np.testing.assert_allclose(loaded_affine, affine, atol=1e-4)
+    loaded = read_transform(path)
+    np.testing.assert_allclose(loaded.displacement, displacement, atol=1e-6)
+    np.testing.assert_allclose(loaded.affine, affine, atol=1e-4)
 
 
 def test_save_refuses_the_tensor_layout(path):

@@ -13,7 +13,7 @@ from types import ModuleType
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 
 from scripts.world import (
     Affine,
