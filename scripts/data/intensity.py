@@ -149,10 +149,10 @@ def _core(values: NDArray) -> tuple[slice, ...]:
         peeled = False
         for axis, part in enumerate(box):
             low, high = part.start, part.stop
-            inner = values[tuple(box)]
-            if high - low > 1 and _is_constant(inner.take(0, axis)):
+            layers = np.moveaxis(values[tuple(box)], axis, 0)
+            if high - low > 1 and _is_constant(layers[0]):
                 low += 1
-            if high - low > 1 and _is_constant(inner.take(-1, axis)):
+            if high - low > 1 and _is_constant(layers[-1]):
                 high -= 1
             if (low, high) != (part.start, part.stop):
                 box[axis], peeled = slice(low, high), True
@@ -160,11 +160,11 @@ def _core(values: NDArray) -> tuple[slice, ...]:
 
 
 def _is_constant(face: NDArray) -> bool:
-    return bool((face == face.flat[0]).all())
+    return bool((face == face[0, 0]).all())
 
 
 def _faces(values: NDArray) -> NDArray:
-    return np.concatenate([np.take(values, [0, -1], axis).ravel() for axis in range(values.ndim)])
+    return np.concatenate([np.moveaxis(values, axis, 0)[[0, -1]].ravel() for axis in range(values.ndim)])
 
 
 def _face_median(values: NDArray) -> Any:

@@ -30,11 +30,11 @@ _BINS = 32
 _KEPT = 16  # of all starts, at the coarsest level
 _POINTS = (4_000, 15_000, 40_000)  # at which the scans are compared, at each level
 # Scale of the linear part's steps, mm. A brain's own radius is 40 mm, but with that the climb zigzags along rotations
-# and stretches and hardly shifts (Dice 0.318 instead of 0.366 on the pair 1128, 1003 of the raw scans).
+# and stretches and hardly shifts.
 _RADIUS = 160.0
 _PRECISION = 1e-3  # of a voxel, when to stop
-_ITERATIONS = {"rigid": (60, 60, 60), "affine": (200, 300, 60)}  # at each level
-_RELAXATION = 0.9
+_ITERATIONS = {"rigid": (60, 60, 60), "affine": (600, 600, 100)}  # at each level
+_RELAXATION = 0.95
 _SCALE = 2.0  # the largest stretch between two brains
 _ANISOTROPY = 1.6  # the largest ratio of the stretches along two axes
 
@@ -219,7 +219,7 @@ def _refine(matrix: Matrix, target: _Pyramid, source: _Pyramid, level: int, kind
     method.SetOptimizerScales([_RADIUS**2] * turning + [1.0] * 3)
     spacing = _SPACINGS[level]
     method.SetOptimizerAsRegularStepGradientDescent(
-        spacing / 2, spacing * _PRECISION, _ITERATIONS[kind][level], _RELAXATION
+        spacing, spacing * _PRECISION, _ITERATIONS[kind][level], _RELAXATION
     )
     method.Execute(target.near[level], source.images[level])
     found = np.eye(4)
