@@ -26,6 +26,7 @@ from fire.parser import DefaultParseValue
 
 TRAIN = "configs/train.json"
 DEMO = "configs/datasets/demo.yaml"
+INFERENCE = "configs/inference.json"
 WIDTH, INDENT = 100, 22  # of the help
 EXIT_USAGE, EXIT_MEMORY, EXIT_INTERRUPTED = 2, 4, 130
 
@@ -97,7 +98,7 @@ def register(
     """
     given = {name: value for name, value in locals().items() if value is not None}
     _check_place()
-    _bundle_run("inference", "configs/inference.json", **given)
+    _bundle_run("inference", INFERENCE, **given)
 
 
 def apply(
@@ -190,16 +191,21 @@ def jacobian(transform: str, output: str, reference: str | None = None) -> None:
 def demo() -> None:
     """Make small virtual brains, train on them, evaluate, register a pair: some minutes on two CPU cores."""
     from scripts.data import validation_pairs, write_dataset
+    from scripts.world import read_grid
 
     _check_place()
     shutil.rmtree("demo", ignore_errors=True)
     print("Virtual people from the ICBM152 template, each with a field of its own ...", flush=True)
-    write_dataset("demo/data", size=(64, 80, 64), num_training=12, num_validation=4)
+    size = (64, 80, 64)
+    write_dataset("demo/data", size=size, num_training=12, num_validation=4)
     _bundle_run("training", f"['{TRAIN}','{DEMO}']")
     _bundle_run("evaluating", f"['{TRAIN}','configs/evaluate.json','{DEMO}']")
     pair = validation_pairs("demo/data")[0]
     fixed, moving = (os.path.relpath(pair[role]["image"]) for role in ("fixed", "moving"))
-    register(fixed, moving, output_dir="demo/registration", weights="demo/training/model.pt")
+    files = {"fixed": fixed, "moving": moving, "output_dir": "demo/registration", "weights": "demo/training/model.pt"}
+    # The network expects voxels as it was trained on.
+    spacing = float(read_grid(fixed).affine[0, 0])
+    _bundle_run("inference", INFERENCE, **files, init="none", network_spacing=spacing, network_size=list(size))
     print("\nThe report of the registration: demo/registration/report.html")
     print("The course of the training:     demo/training/loss_curve.png")
 

@@ -147,7 +147,7 @@ def _pair_item(fixed: dict[str, Any], moving: dict[str, Any]) -> dict[str, Any]:
     if not same_grid(*grids):
         raise InputError(
             f"{files['fixed']} ({describe_grid(grids[0])}) and {files['moving']} ({describe_grid(grids[1])}): "
-            "scans on different grids are not supported yet; resample one"
+            "scans on different grids; training and evaluation want one, so resample one"
         )
     # the first one's metadata, that of the fixed image, is what cat keeps
     item: dict[str, Any] = {"image": torch.cat([fixed["image"], moving["image"]]).to(torch.float32)}

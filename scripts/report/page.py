@@ -30,20 +30,22 @@ def registration_report(
     field: NDArray[np.float32],
     metrics: Mapping[str, Any],
     commands: Sequence[Reuse],
+    spacing: float = 1.0,
 ) -> None:
     """Write the report: verdict, pictures in three planes, figures, headers, and commands that reuse the warp.
 
     Nothing in it is loaded from elsewhere, and the same input makes the same bytes. It appears under its name only
-    when it is complete. The volumes are on the network's grid: RAS axes, voxels of 1 mm, every size at least 3.
+    when it is complete. The volumes are on the network's grid: RAS axes, every size at least 3.
 
     Args:
         path: the HTML file to write.
         fixed: `(X, Y, Z)` in [0, 1], the background darkest.
         before: the same, the moving image after the affine alignment.
         moved: the same, after the deformable part, too.
-        field: `(3, X, Y, Z)`, the deformable part, voxels = mm.
+        field: `(3, X, Y, Z)`, the deformable part, voxels.
         metrics: content of metrics.json; what is missing or None in it is left out or shown as a dash.
         commands: see `reuse_commands`.
+        spacing: edge of the grid's voxels, mm.
 
     Raises:
         ValueError: for shapes that do not fit each other, or a verdict that is none.
@@ -59,7 +61,7 @@ def registration_report(
         **_head(metrics),
         **panels(fixed, before, moved, field),
         "scale": colour_scale(),
-        "histogram": histogram(np.linalg.norm(field[:, fixed > FOREGROUND], axis=0)),
+        "histogram": histogram(spacing * np.linalg.norm(field[:, fixed > FOREGROUND], axis=0)),
         "tiles": key_figures(metrics),
         "figures": figures_table(metrics),
         "inputs": inputs_table(metrics),

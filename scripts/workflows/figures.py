@@ -17,6 +17,7 @@ from scripts.metrics import dice_per_label, hd95_per_label, non_diffeomorphic_vo
 from scripts.report import judge
 from scripts.spatial import warp
 from scripts.workflows.jobs import ROLES
+from scripts.workflows.registration import grid_spacing
 from scripts.workflows.stages import stage
 from scripts.workflows.steps import lncc
 from scripts.world import Affine, resample
@@ -84,7 +85,7 @@ def _dice(first: Tensor, second: Tensor) -> float:
 
 def _regularity(pair: Mapping[str, Any]) -> dict[str, float]:
     field, inside = pair["pred"], torch.from_numpy(pair["foregrounds"][0])
-    lengths = torch.linalg.vector_norm(field, dim=0)[inside]
+    lengths = grid_spacing(pair) * torch.linalg.vector_norm(field, dim=0)[inside]
     return {
         "folding_percent": percent_folding(field, inside).item(),
         "ndv_percent": non_diffeomorphic_volume(field, inside).item(),

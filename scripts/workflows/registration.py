@@ -5,7 +5,7 @@ Images and labels keep their files' own axes; where they meet is the world, RAS 
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,17 +143,21 @@ class AlignPair(Transform):
 
 
 class ToNetworkGrid(Transform):
-    """Bring both images to the grid that the network works on: 1 mm, RAS, centred on the fixed image's foreground.
+    """Bring both images to the grid that the network works on: along the RAS axes, centred on the fixed foreground.
 
     Adds `image` `(2, X, Y, Z)`, fixed and affinely aligned moving image, in [0, 1]; `grid`, where that lies; and
     `foregrounds`, of both images there, `(2, X, Y, Z)`.
 
     Args:
         multiple: what the sizes must be multiples of.
+        spacing: edge of its voxels, mm: that of the scans that the network was trained on.
+        least_size: of the grid, voxels.
     """
 
-    def __init__(self, multiple: int) -> None:
+    def __init__(self, multiple: int, spacing: float, least_size: Sequence[int]) -> None:
         self.multiple = multiple
+        self.spacing = spacing
+        self.least_size = least_size
 
     def __call__(self, pair: Mapping[str, Any]) -> Pair:
         """Resample them."""
@@ -163,7 +167,7 @@ class ToNetworkGrid(Transform):
             insides = [
                 foreground(scan.array, pair.get(f"{role}_mask")) for role, scan in zip(ROLES, scans, strict=True)
             ]
-            shape, affine = network_grid(insides[0], scans[0].affine, self.multiple)
+            shape, affine = network_grid(insides[0], scans[0].affine, self.multiple, self.spacing, self.least_size)
             prepared["grid"] = Grid(shape, affine)
             maps = (None, Affine(pair["affine"]))
             on_grid = [
@@ -218,9 +222,10 @@ class ToWorld(Transform):
         """Fuse them."""
         fused: Pair = dict(pair)
         with stage(fused["stages"], "fuse"):
-            # The network's grid has voxels of 1 mm along the world's axes, so a field in voxels is one in mm.
-            displacement = np.ascontiguousarray(np.moveaxis(pair["pred"].numpy(), 0, -1))
-            fused["transform"] = Chain([Affine(pair["affine"]), Field(displacement, pair["grid"].affine)])
+            # The network's grid lies along the world's axes, so its voxels need no turning to become mm.
+            displacement = np.moveaxis(pair["pred"].numpy() * grid_spacing(pair), 0, -1)
+            field = Field(np.ascontiguousarray(displacement), pair["grid"].affine)
+            fused["transform"] = Chain([Affine(pair["affine"]), field])
             scan = pair["fixed_scan"]
             fused["warp"] = as_field(fused["transform"], scan.array.shape, scan.affine)
         return fused
@@ -236,6 +241,11 @@ class Invert(Transform):
             scan = pair["moving_scan"]
             inverted["inverse_warp"] = as_field(pair["transform"].inverse(), scan.array.shape, scan.affine)
         return inverted
+
+
+def grid_spacing(pair: Mapping[str, Any]) -> float:
+    """Edge of the voxels of the network's grid, mm."""
+    return float(pair["grid"].affine[0, 0])
 
 
 def _read_affine(path: str) -> NDArray[np.floating]:

@@ -17,6 +17,7 @@ from scripts.metrics import finite_or_none, write_complete
 from scripts.report import registration_report, reuse_commands
 from scripts.spatial import warp
 from scripts.workflows.jobs import ROLES
+from scripts.workflows.registration import grid_spacing
 from scripts.workflows.stages import stage
 from scripts.world import (
     Field,
@@ -93,7 +94,8 @@ def _write_report(path: Path, pair: Mapping[str, Any], metrics: Mapping[str, Any
     fixed, before = pair["image"]
     moved = warp(before[None, None], pair["pred"][None])[0, 0]
     commands = reuse_commands(pair["fixed_scan"].path, pair["moving_scan"].path, pair["folder"])
-    registration_report(path, fixed.numpy(), before.numpy(), moved.numpy(), pair["pred"].numpy(), metrics, commands)
+    pictured = (fixed.numpy(), before.numpy(), moved.numpy(), pair["pred"].numpy())
+    registration_report(path, *pictured, metrics, commands, grid_spacing(pair))
 
 
 class SaveSubmission:

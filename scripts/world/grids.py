@@ -1,5 +1,7 @@
 """The grid on which the network works: axes along the world's, around what is to be registered."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
@@ -7,17 +9,18 @@ from scipy.ndimage import label
 from scripts.world.transforms import Affine
 
 MARGIN = 4.0  # mm
-# In mm, the grid of LUMIR, on which the network is trained: with less background around a brain its normalisations
-# see other statistics (Dice 0.588 instead of 0.596 on three pairs at 1 mm, where this size has 0.595).
-LEAST_SIZE = (160.0, 224.0, 192.0)
 _HAIR = 1e-3
 _SMALLEST = 0.02  # of the foreground: smaller pieces are noise, or left over from skull-stripping
 
 
 def network_grid(
-    foreground: NDArray[np.bool_], affine: NDArray[np.floating], multiple: int, spacing: float = 1.0
+    foreground: NDArray[np.bool_],
+    affine: NDArray[np.floating],
+    multiple: int,
+    spacing: float = 1.0,
+    least_size: Sequence[int] = (1, 1, 1),
 ) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
-    """A grid along the RAS axes, centred on the foreground, with a margin, and no smaller than `LEAST_SIZE`.
+    """A grid along the RAS axes, centred on the foreground, with a margin.
 
     It depends on the foreground in the world only, not on how its voxels are stored. Its lattice goes through a voxel
     of the image, so that an image of this spacing on RAS axes needs no interpolation.
@@ -27,6 +30,7 @@ def network_grid(
         affine: `(4, 4)`, voxel to RAS mm.
         multiple: of which the sizes are.
         spacing: edge of a voxel, mm.
+        least_size: voxels along each axis; a network's normalisations may want as much background as it was trained on.
 
     Returns:
         Size `(X, Y, Z)`, and the affine `(4, 4)`, voxel to RAS mm.
@@ -35,7 +39,7 @@ def network_grid(
         ValueError: for an empty foreground.
     """
     low, high = world_box(foreground, affine)
-    wanted = np.maximum(high - low + 2 * MARGIN, LEAST_SIZE) / spacing
+    wanted = np.maximum((high - low + 2 * MARGIN) / spacing, least_size)
     # Sizes that are whole up to rounding must not jump to the next multiple.
     size = (multiple * np.ceil(wanted / multiple - 1e-4)).astype(int)
     to_world = Affine(np.asarray(affine, np.float64))

@@ -162,7 +162,7 @@ def test_items_of_different_formats_make_a_batch(tmp_path: Path, workers: int) -
 def test_pair_on_two_grids_names_both_files_in_one_line(tmp_path: Path, second: dict[str, Any]) -> None:
     scans = [save_scan(tmp_path, 0), save_scan(tmp_path, 1, **second)]
     dataset = PairDataset(scans, prepare(), progress=False)
-    with pytest.raises(InputError, match="not supported yet") as caught:
+    with pytest.raises(InputError, match="different grids; training and evaluation want one") as caught:
         dataset[0]
     message = str(caught.value)
     assert all(scan["image"] in message for scan in scans)

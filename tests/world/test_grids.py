@@ -9,7 +9,7 @@ from nibabel.orientations import inv_ornt_aff
 from scipy.spatial.transform import Rotation
 
 from scripts.world import Affine, network_grid, resample
-from scripts.world.grids import LEAST_SIZE, MARGIN, world_box
+from scripts.world.grids import MARGIN, world_box
 
 
 def blob(shape: tuple[int, int, int] = (24, 30, 22), seed: int = 0) -> np.ndarray:
@@ -54,20 +54,26 @@ def test_grid_is_the_same_for_any_storage_of_the_image(
     np.testing.assert_allclose(grid, other_grid, atol=1e-9)
 
 
-@given(SPACINGS, st.integers(0, 20), st.sampled_from([8, 16, 32]))
+@given(SPACINGS, st.integers(0, 20), st.sampled_from([8, 16, 32]), st.sampled_from([1.0, 2.5]))
 def test_grid_covers_the_foreground_with_its_margin_in_the_middle(
-    spacing: tuple[float, float, float], seed: int, multiple: int
+    spacing: tuple[float, float, float], seed: int, multiple: int, edge: float
 ) -> None:
     image, affine = blob(seed=seed), grid_affine(spacing, (3.0, -50.0, 20.0))
-    shape, grid = network_grid(image, affine, multiple)
+    shape, grid = network_grid(image, affine, multiple, edge)
     low, high = world_box(image, affine)
-    first, last = grid[:3, 3], grid[:3, 3] + np.array(shape) - 1
+    first, last = grid[:3, 3], grid[:3, 3] + edge * (np.array(shape) - 1)
     assert all(size % multiple == 0 for size in shape)
-    assert (np.array(shape) >= LEAST_SIZE).all()
+    assert (np.array(shape) < (high - low + 2 * MARGIN) / edge + multiple).all()
     # half a voxel because centres are counted, half a voxel to meet the lattice
-    assert (first <= low - MARGIN + 1.01).all() and (last >= high + MARGIN - 1.01).all()
-    assert np.abs((first + last) / 2 - (low + high) / 2).max() <= 0.51
-    np.testing.assert_array_equal(grid[:3, :3], np.eye(3))
+    assert (first <= low - MARGIN + 1.01 * edge).all() and (last >= high + MARGIN - 1.01 * edge).all()
+    assert np.abs((first + last) / 2 - (low + high) / 2).max() <= 0.51 * edge
+    np.testing.assert_array_equal(grid[:3, :3], edge * np.eye(3))
+
+
+def test_grid_has_at_least_the_size_that_is_asked_for() -> None:
+    least, _ = network_grid(blob(seed=0), np.eye(4), 16)
+    shape, _ = network_grid(blob(seed=0), np.eye(4), 16, 1.0, (160, 1, 161))
+    assert shape == (160, least[1], 176)
 
 
 def test_image_on_one_millimetre_ras_axes_needs_no_interpolation() -> None:
