@@ -164,23 +164,18 @@ class ToNetworkGrid(Transform):
         prepared: Pair = dict(pair)
         with stage(prepared["stages"], "prepare"):
             scans = [pair[f"{role}_scan"] for role in ROLES]
-            insides = [
-                foreground(scan.array, pair.get(f"{role}_mask")) for role, scan in zip(ROLES, scans, strict=True)
-            ]
+            masks = [pair.get(f"{role}_mask") for role in ROLES]
+            insides = [foreground(scan.array, mask) for scan, mask in zip(scans, masks, strict=True)]
             shape, affine = network_grid(insides[0], scans[0].affine, self.multiple, self.spacing, self.least_size)
-            prepared["grid"] = Grid(shape, affine)
-            maps = (None, Affine(pair["affine"]))
-            on_grid = [
-                resample(image, scan.affine, shape, affine, transform)
-                for image, scan, transform in zip(pair["scaled"], scans, maps, strict=True)
-            ]
-            prepared["image"] = torch.from_numpy(np.stack(on_grid))
-            prepared["foregrounds"] = np.stack(
-                [
-                    resample(inside, scan.affine, shape, affine, transform, "nearest")
-                    for inside, scan, transform in zip(insides, scans, maps, strict=True)
-                ]
-            )
+            images, foregrounds = [], []
+            for scaled, inside, scan, matrix in zip(
+                pair["scaled"], insides, scans, (np.eye(4), pair["affine"]), strict=True
+            ):
+                transform = Affine(matrix)
+                images.append(resample(scaled, scan.affine, shape, affine, transform))
+                foregrounds.append(resample(inside, scan.affine, shape, affine, transform, "nearest"))
+            # No tensors: workers would hand them over in shared memory, which is scarce.
+            prepared |= {"image": np.stack(images), "foregrounds": np.stack(foregrounds), "grid": Grid(shape, affine)}
             del prepared["scaled"]
         return prepared
 
@@ -207,8 +202,9 @@ def predict_pair(engine: SupervisedEvaluator, pair: Mapping[str, Any]) -> Pair:
 def _predict(engine: SupervisedEvaluator, pair: Mapping[str, Any]) -> Pair:
     predicted: Pair = dict(pair)
     with stage(predicted["stages"], "network"), engine.mode(engine.network):
-        field = engine.inferer(pair["image"][None].to(engine.state.device), engine.network)
-        predicted |= {"pred": field[0].float().cpu(), "device": str(engine.state.device)}
+        image = torch.from_numpy(pair["image"])
+        field = engine.inferer(image[None].to(engine.state.device), engine.network)
+        predicted |= {"image": image, "pred": field[0].float().cpu(), "device": str(engine.state.device)}
     return predicted
 
 
