@@ -6,7 +6,7 @@ from scripts.workflows.jobs import registration_jobs
 from scripts.workflows.outcomes import Attempt, Outcomes
 from scripts.workflows.progress import History, Progress
 from scripts.workflows.registration import AlignPair, Invert, ReadPair, ToNetworkGrid, ToWorld, as_it_is, predict_pair
-from scripts.workflows.saving import SaveRegistration, SaveSubmission, ZipSubmission
+from scripts.workflows.saving import SaveRegistration, SaveSubmission, zip_submission
 from scripts.workflows.start import (
     QualityError,
     flag,
@@ -49,7 +49,6 @@ __all__ = [
     "SaveSubmission",
     "ToNetworkGrid",
     "ToWorld",
-    "ZipSubmission",
     "as_it_is",
     "evaluate_batch",
     "flag",
@@ -64,4 +63,5 @@ __all__ = [
     "start_registration",
     "start_training",
     "supports_bf16",
+    "zip_submission",
 ]

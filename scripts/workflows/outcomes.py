@@ -34,43 +34,49 @@ class Attempt:
 
 
 class Outcomes:
-    """Collect how the pairs of a run went and, at its end, say what failed.
-
-    Raises, when the run is complete:
-        InputError, or what else went wrong: if the only pair failed.
-        InputError: if some of several pairs failed; each has had its line on stderr.
-        QualityError: if all were registered, and some with the verdict "fail".
-    """
+    """Collect how the pairs of a run went, to say at its end what failed."""
 
     def __init__(self) -> None:
+        self.count = 0
         self.errors: dict[str, Exception] = {}
         self.failed: dict[str, str] = {}
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose output is a pair."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
-        engine.add_event_handler(Events.COMPLETED, self.tell)
 
     def collect(self, engine: Engine) -> None:
         """Note how a pair went."""
+        self.count += 1
         pair = engine.state.output
         if "error" in pair:
             self.errors[pair["name"]] = pair["error"]
         elif pair["metrics"]["verdict"] == "fail":
             self.failed[pair["name"]] = "; ".join(pair["metrics"]["reasons"])
 
-    def tell(self, engine: Engine) -> None:
-        """Say what failed, if anything."""
-        total = engine.state.iteration
-        if self.errors and total == 1:
+    def raise_errors(self) -> None:
+        """End the run if pairs could not be registered.
+
+        Raises:
+            Exception: what went wrong with the only pair.
+            InputError: if some of several pairs failed; each has had its line on stderr.
+        """
+        if self.errors and self.count == 1:
             raise next(iter(self.errors.values()))
         for name, error in self.errors.items():
             if not isinstance(error, InputError):
                 traceback.print_exception(error)
             print(f"{name}: {error}", file=sys.stderr)
+        if self.errors:
+            raise InputError(f"{len(self.errors)} of {self.count} pairs could not be registered; they are listed above")
+
+    def raise_verdicts(self) -> None:
+        """End the run if a registration's verdict is "fail".
+
+        Raises:
+            QualityError: then; each has had its line on stderr.
+        """
         for name, reasons in self.failed.items():
             print(f"{name}: the registration failed: {reasons}", file=sys.stderr)
-        if self.errors:
-            raise InputError(f"{len(self.errors)} of {total} pairs could not be registered; they are listed above")
         if self.failed:
-            raise QualityError(f"{len(self.failed)} of {total} registrations failed; look at their report.html")
+            raise QualityError(f"{len(self.failed)} of {self.count} registrations failed; look at their report.html")

@@ -10,7 +10,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from ignite.engine import Engine, Events
 
 from scripts.data import validation_pairs
 from scripts.metrics import finite_or_none, write_complete
@@ -120,47 +119,35 @@ class SaveSubmission:
         return pair
 
 
-class ZipSubmission:
-    """At the end of a run, check the fields against the dataset JSON and zip them as the challenge asks.
+def zip_submission(output_dir: str | os.PathLike[str], dataset_dir: str, section: str | None = None) -> None:
+    """Check the fields of `SaveSubmission` against the dataset JSON and zip them as the challenge asks.
 
     Args:
         output_dir: of `SaveSubmission`; gets `submission.zip`, one folder of fields.
         dataset_dir: Learn2Reg dataset.
         section: of its JSON; its validation pairs where None.
+
+    Raises:
+        InputError: for a field that is missing, not asked for, of another shape or type, or not finite.
     """
-
-    def __init__(self, output_dir: str | os.PathLike[str], dataset_dir: str, section: str | None = None) -> None:
-        self.output_dir = Path(output_dir)
-        self.wanted = {submission_name(pair): pair for pair in validation_pairs(dataset_dir, section)}
-
-    def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator, after `Outcomes`, which stops a run whose pairs failed."""
-        engine.add_event_handler(Events.COMPLETED, self)
-
-    def __call__(self, engine: Engine | None = None) -> None:
-        """Check and zip.
-
-        Raises:
-            InputError: for a field that is missing, not asked for, of another shape or type, or not finite.
-        """
-        folder = self.output_dir / "submission"
-        present = {file.name for file in folder.glob("*")}
-        for problem, names in (
-            ("is missing", set(self.wanted) - present),
-            ("is no pair of the dataset file", present - set(self.wanted)),
-        ):
-            if names:
-                raise InputError(f"{folder / min(names)}: {problem} (and {len(names) - 1} more); not zipped")
-        for name, pair in self.wanted.items():
-            _check_submitted(folder / name, read_grid(pair["fixed"]["image"]).shape)
-        archive = self.output_dir / "submission.zip"
-        with TemporaryDirectory(dir=self.output_dir, prefix=".unfinished-") as unfinished:
-            made = Path(unfinished) / archive.name
-            with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as bundle:  # the fields are compressed already
-                for name in sorted(self.wanted):
-                    bundle.write(folder / name, f"submission/{name}")
-            os.replace(made, archive)
-        print(f"{len(self.wanted)} fields, checked: {archive}")
+    folder, archive = Path(output_dir) / "submission", Path(output_dir) / "submission.zip"
+    wanted = {submission_name(pair): pair for pair in validation_pairs(dataset_dir, section)}
+    present = {file.name for file in folder.glob("*")}
+    for problem, names in (
+        ("is missing", set(wanted) - present),
+        ("is no pair of the dataset file", present - set(wanted)),
+    ):
+        if names:
+            raise InputError(f"{folder / min(names)}: {problem} (and {len(names) - 1} more); not zipped")
+    for name, pair in wanted.items():
+        _check_submitted(folder / name, read_grid(pair["fixed"]["image"]).shape)
+    with TemporaryDirectory(dir=output_dir, prefix=".unfinished-") as unfinished:
+        made = Path(unfinished) / archive.name
+        with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as bundle:  # the fields are compressed already
+            for name in sorted(wanted):
+                bundle.write(folder / name, f"submission/{name}")
+        os.replace(made, archive)
+    print(f"{len(wanted)} fields, checked: {archive}")
 
 
 def submission_name(pair: Mapping[str, Any]) -> str:

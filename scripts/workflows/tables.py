@@ -58,7 +58,7 @@ class RegistrationTable:
         self.output_dir = Path(output_dir)
 
     def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator, before `Outcomes`, which may end the run."""
+        """Attach to an evaluator."""
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine | None = None) -> None:

@@ -25,13 +25,19 @@ def test_train_evaluate_and_register_with_the_default_network(
     evaluated = command("run", "evaluating", "--config_file", BOTH, *data)
     assert evaluated.returncode == 0, evaluated.stderr
     summary = json.loads((out / "metrics.json").read_text())["summary"]
-    assert f"dice            {summary['dice_before']['mean']:.4g} ±" in evaluated.stdout
+    (line,) = (line for line in evaluated.stdout.splitlines() if line.split()[:1] == ["dice"])
+    assert line.split()[1] == f"{summary['dice_before']['mean']:.4g}"
     assert str(out / "metrics.csv") in evaluated.stdout
 
     images = sorted((odd_dataset / "imagesTr").iterdir())
     pair = ["--fixed", images[2], "--moving", images[3], "--weights", out / "model.pt"]
     target = tmp_path / "result"
     registered = command("run", "--config_file", "configs/inference.json", *pair, "--output_dir", target)
-    assert registered.returncode == 0, registered.stderr
-    assert {path.name for path in target.iterdir()} == {"moved.nii.gz", "warp.nii.gz", "metrics.json", "picture.png"}
-    assert str(target / "picture.png") in registered.stdout
+    # A network of one step may make it worse: then the verdict is "fail", and the results are there all the same.
+    assert registered.returncode in (0, 5), registered.stderr
+    assert "Traceback" not in registered.stderr and "registering: 100%" in registered.stderr
+    assert {path.name for path in target.iterdir()} == {
+        *("moved.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "affine.mat", "metrics.json", "report.html")
+    }
+    assert str(target / "report.html") in registered.stdout
+    assert (json.loads((target / "metrics.json").read_text())["verdict"] == "fail") == (registered.returncode == 5)

@@ -85,13 +85,16 @@ def test_identical_scans_agree_entirely(
     assert figures["verdict"] == "pass"
 
 
-def test_figures_of_a_pair_are_those_of_its_files(register: Callable, pair: tuple[Path, Path], tmp_path: Path) -> None:
-    """The displacements are measured on the network's grid, of 1 mm; here they are on the fixed image's."""
-    figures = register(*pair, tmp_path / "out")
+@pytest.mark.parametrize("spacing", [1.0, 2.0])
+def test_figures_of_a_pair_are_those_of_its_files(
+    register: Callable, pair: tuple[Path, Path], tmp_path: Path, spacing: float
+) -> None:
+    """The displacements are measured on the network's grid, in mm; here they are on the fixed image's."""
+    figures = register(*pair, tmp_path / "out", network_spacing=spacing)
     warp = voxels(tmp_path / "out" / "warp.nii.gz")[:, :, :, 0]
     lengths = np.linalg.norm(warp, axis=-1)[voxels(pair[0]) > 100]
     assert lengths.mean() > 0.5
-    assert figures["mean_displacement_mm"] == pytest.approx(lengths.mean(), rel=0.02)
+    assert figures["mean_displacement_mm"] == pytest.approx(lengths.mean(), rel=0.05)
     assert figures["max_displacement_mm"] == pytest.approx(lengths.max(), rel=0.1)
     assert figures["lncc"] != pytest.approx(figures["lncc_before"], abs=1e-3)
 
