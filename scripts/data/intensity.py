@@ -22,7 +22,7 @@ _NOISE = 5  # median absolute deviations of the faces, about 3.4 standard deviat
 _MOST = 2.0  # times the way from the median to the 95th percentile: what lies beyond are outliers
 
 _COARSE = 3.0  # mm
-_BRAIN = 2.1  # litres: no brain is larger, nor is one that was scaled to a template
+_BRAIN = 2.5  # litres: no brain is larger, nor is one that was scaled to a template
 _GAP = 12.0  # mm: what is closed
 
 
