@@ -91,7 +91,7 @@ def register(
         volume: which one of a 4-D image, from 0.
         assume_ras: take images without orientation (no sform, no qform) as RAS.
         composite: write transform.h5 (ITK composite), too.
-        workers: processes that register pairs side by side.
+        workers: processes that read and align pairs beside the network.
         seed: of everything random.
         device: cpu, cuda, cuda:1 ...
         threads: of the CPU.

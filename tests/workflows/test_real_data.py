@@ -12,6 +12,7 @@ from scripts.data import label_names, load_label, validation_pairs
 from scripts.metrics import dice_per_label
 
 NOT_ANATOMY = [42, 43, 63, 64]
+ROOT = Path(__file__).parents[2]
 AFFINE_DICE = 0.406  # data/README.md, 10 pairs, 134 labels
 
 
@@ -69,3 +70,25 @@ def test_mean_dice_at_the_affine_start(oasis: Path, label_of: Callable) -> None:
         fixed, moving = (label_of(pair[role]["label"]).int() for role in ("fixed", "moving"))
         values.append(dice_per_label(fixed, moving, labels, moving).nanmean().item())
     assert np.mean(values) == pytest.approx(AFFINE_DICE, abs=0.002)
+
+
+@pytest.mark.slow
+def test_raw_scans_are_registered_as_well_as_aligned_ones(
+    oasis: Path, shared_data: Path, run_bundle: Callable, tmp_path: Path
+) -> None:
+    """With the shipped weights; docs/results.md has all pairs."""
+    raw = shared_data / "raw"
+    run_bundle(
+        "inference",
+        **{role: raw / f"{name}_T1.nii.gz" for role, name in (("fixed", 1003), ("moving", 1010))},
+        **{f"{role}_label": raw / f"{name}_labels.nii.gz" for role, name in (("fixed", 1003), ("moving", 1010))},
+        labels=list(label_names(oasis)),
+        weights=ROOT / "models" / "model_oasis.pt",
+        output_dir=tmp_path / "out",
+        overrides={"network_def#channels": "keep", "network_size": "keep"},
+    )
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["dice_before"] > 0.40
+    assert metrics["dice"] > 0.60 - 0.01  # aligned: 0.60
+    assert metrics["ndv_percent"] < 0.005
+    assert metrics["verdict"] == "pass"
