@@ -8,7 +8,8 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import DTypeLike, NDArray
 
 from scripts.data.files import DAMAGED, size_text
-from scripts.world import InputError, check_gzip, existing_file, first_line
+from scripts.world import InputError, check_gzip, existing_file
+from scripts.world.files import damaged
 
 
 def read_voxels(
@@ -35,9 +36,7 @@ def read_voxels(
             values = image.dataobj[index] if max(image.shape[3:], default=1) > 1 else np.asarray(image.dataobj, dtype)
             return np.ascontiguousarray(values.reshape(image.shape[:3]), dtype or values.dtype.newbyteorder("="))
     except DAMAGED as error:
-        raise InputError(
-            f"{path}: the file is damaged or cut short ({first_line(error)}); copy or download it again"
-        ) from error
+        raise damaged(path, error) from error
 
 
 def replace_not_finite(values: NDArray[Any], path: str | Path) -> tuple[NDArray[Any], tuple[str, ...]]:

@@ -17,7 +17,7 @@ from scripts.data.files import open_image, size_text
 from scripts.data.spaces import find_space
 from scripts.data.voxels import share_of_equal_neighbours
 from scripts.world import Grid, InputError
-from scripts.world.files import UNREADABLE, check_gzip, existing_file, first_line, is_sheared, unfinished
+from scripts.world.files import UNREADABLE, check_gzip, damaged, existing_file, is_sheared, stored, unfinished
 
 _VOXEL_OFFSET = 352  # of NIfTI-1 in one file
 
@@ -58,17 +58,8 @@ class Series:
             try:
                 volume = np.asanyarray(self.data[index])
             except UNREADABLE as error:
-                raise _damaged(self.path, error) from error
+                raise damaged(self.path, error) from error
             yield volume.astype(volume.dtype.newbyteorder("="), copy=False)
-
-    def stored(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Values as this file stores them: the slope taken out, whole numbers rounded and clipped to their range."""
-        if (self.slope, self.inter) != (1, 0):
-            values = (values.astype(np.float64) - self.inter) / self.slope
-        if self.dtype.kind in "iu" and values.dtype.kind == "f":
-            limits = np.iinfo(self.dtype)
-            values = np.rint(values).clip(limits.min, limits.max)
-        return values.astype(self.dtype, copy=False)
 
 
 def open_series(path: str | Path, assume_ras: bool = False) -> Series:
@@ -90,7 +81,7 @@ def open_series(path: str | Path, assume_ras: bool = False) -> Series:
     try:
         check_gzip(existing_file(path))
     except UNREADABLE as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     step, unit = 1.0, "unknown"
     if len(shape) > 3 and isinstance(image, nib.Nifti1Pair):
         # Kept open, a compressed series is unpacked once and not anew for each volume.
@@ -153,7 +144,7 @@ def save_series(path: str | Path, volumes: Iterable[NDArray[Any]], grid: Grid, l
     with unfinished(path) as file, ImageOpener(str(file), "wb") as stream:
         _header(grid, like).write_to(stream)
         for volume in volumes:
-            stream.write(like.stored(volume).tobytes(order="F"))
+            stream.write(stored(volume, like.dtype, like.slope, like.inter).tobytes(order="F"))
 
 
 def _grid_of(image: SpatialImage, path: str, assume_ras: bool) -> Grid:
@@ -176,7 +167,3 @@ def _header(grid: Grid, like: Series) -> nib.Nifti1Header:
     header.set_slope_inter(like.slope, like.inter)
     header.set_data_offset(_VOXEL_OFFSET)
     return header
-
-
-def _damaged(path: str, error: BaseException) -> InputError:
-    return InputError(f"{path}: the file is damaged or cut short ({first_line(error)}); copy or download it again")

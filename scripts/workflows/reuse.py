@@ -159,7 +159,7 @@ def jacobian(transform: Paths, output: str, reference: str | None = None) -> Non
     transforms = _paths(transform)
     check_output(output, [*transforms, *([reference] if reference else [])], IMAGE_ENDINGS)
     whole = _composed(transforms)
-    grid = image_grid(reference) if reference else _own_grid(whole, transforms[-1], "--reference")
+    grid = image_grid(reference) if reference else _own_grid(whole, transforms[0], "--reference")
     determinant = jacobian_map(as_field(whole, grid.shape, grid.affine))
     save_image(output, determinant.astype(np.float32), grid.affine)
     folded = 100 * np.mean(determinant <= 0)

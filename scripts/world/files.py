@@ -78,6 +78,11 @@ def first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
+def damaged(path: FilePath, error: BaseException) -> InputError:
+    """What to raise for a file whose content cannot be read to its end."""
+    return InputError(f"{path}: the file is damaged or cut short ({first_line(error)}); copy or download it again")
+
+
 def read_header(path: FilePath) -> SpatialImage:
     """Open an image of any kind that nibabel knows; its voxels are not read.
 
@@ -126,9 +131,7 @@ def read_vectors(path: FilePath) -> tuple[nib.Nifti1Image, NDArray[np.float32]]:
         check_gzip(existing_file(path))
         vectors = np.asarray(image.dataobj, dtype=np.float32)
     except UNREADABLE as error:
-        raise InputError(
-            f"{path}: the file is damaged or cut short ({first_line(error)}); copy or download it again"
-        ) from error
+        raise damaged(path, error) from error
     check_finite(path, vectors)
     return image, vectors
 
@@ -168,7 +171,7 @@ def save_image(
         InputError: for another ending, or if the file cannot be written.
     """
     stored_type = _portable_type(array) if dtype is None else np.dtype(dtype)
-    image = _nifti(_stored(array, stored_type, slope, inter), affine)
+    image = _nifti(stored(array, stored_type, slope, inter), affine)
     if (slope, inter) != (1.0, 0.0):
         # nibabel then writes the numbers as they are.
         image.header.set_slope_inter(slope, inter)
@@ -241,7 +244,8 @@ def _portable_type(array: NDArray) -> np.dtype:
     return array.dtype
 
 
-def _stored(array: NDArray, dtype: np.dtype, slope: float, inter: float) -> NDArray:
+def stored(array: NDArray, dtype: np.dtype, slope: float, inter: float) -> NDArray:
+    """Values as a file stores them: the slope taken out, whole numbers rounded and clipped to what the type holds."""
     if array.dtype == dtype and (slope, inter) == (1.0, 0.0):
         return array
     numbers = (array.astype(np.float64) - inter) / slope
