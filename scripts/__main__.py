@@ -3,46 +3,26 @@
 Exit codes: 0 done, 1 a bug, 2 usage, 3 input or files, 4 memory, 5 the quality verdict is "fail", 130 interrupted.
 """
 
-import functools
-import inspect
-import io
 import os
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
-import fire
-from fire.core import FireExit
-from fire.decorators import SetParseFn
-from fire.docstrings import parse
 from fire.parser import DefaultParseValue
+
+from scripts.usage import UsageError, help_of, overview, parsed
 
 TRAIN = "configs/train.json"
 DEMO = "configs/datasets/demo.yaml"
 INFERENCE = "configs/inference.json"
-WIDTH, INDENT = 100, 22  # of the help
 EXIT_USAGE, EXIT_MEMORY, EXIT_INTERRUPTED = 2, 4, 130
 
-FIRES_WORDS = {
-    "The function received no value for the required argument: ": "missing --",
-    "Could not consume arg: ": "unknown argument ",
-}
-
 FieldFormat = Literal["itk", "dispvect", "h5", "fsl", "learn2reg", "monai", "absolute"]
-
-
-_NONE = inspect.Parameter.empty
-
-
-class UsageError(Exception):
-    """What was typed is no command; the message is one line."""
 
 
 def register(
@@ -54,6 +34,7 @@ def register(
     output_dir: str | None = None,
     weights: str | None = None,
     init: str | None = None,
+    refine: int | None = None,
     fixed_mask: str | None = None,
     moving_mask: str | None = None,
     fixed_label: str | None = None,
@@ -82,6 +63,7 @@ def register(
         output_dir: where the results go.
         weights: of the network.
         init: affine, rigid, none, or an ITK affine file (.mat, .tfm).
+        refine: steps of optimisation on the pair after the network; 0 for none.
         fixed_mask: of the fixed brain.
         moving_mask: of the moving brain.
         fixed_label: label map of the fixed image, to measure Dice and HD95.
@@ -188,6 +170,61 @@ def jacobian(transform: str, output: str, reference: str | None = None) -> None:
     run(transform, output, reference)
 
 
+def compare(
+    dataset_dir: str,
+    output_dir: str,
+    weights: str | None = None,
+    methods: str = "affine,syn,syn_cc,voxelmorph,msfbnet,refined",
+    pairs: int | None = None,
+    voxelmorph_weights: str | None = None,
+    refine: int = 50,
+    landmarks_dir: str | None = None,
+    config_file: str = TRAIN,
+    threads: int | None = None,
+) -> None:
+    """Measure several methods on the validation pairs of a dataset, and compare them in tables.
+
+    Each row is kept as soon as it is measured: the same command again goes on where it stopped, and measures anew what
+    other weights have changed. Runs on the CPU.
+
+    Args:
+        dataset_dir: Learn2Reg dataset.
+        output_dir: where comparison.csv and comparison.md go.
+        weights: of the network; for several sets NAME=FILE,NAME=FILE.
+        methods: with commas between; syn and syn_cc need antspyx.
+        pairs: how many of each kind, from the first; else all.
+        voxelmorph_weights: trained with configs/ablations/voxelmorph.yaml; without them that method is left out.
+        refine: steps of the refinement.
+        landmarks_dir: folder of NAME_T1.nii.gz and NAME_landmarks.csv (RAS mm), of which all pairs are registered, too.
+        config_file: whose network is compared; or several files, with commas between.
+        threads: of the CPU.
+    """
+    given = dict(locals())
+    from scripts.workflows.comparison import compare as run
+
+    _check_place()
+    run(**given)
+
+
+def samples(label_dir: str, output: str, count: int = 12, seed: int = 0) -> None:
+    """Draw virtual pairs as training from label maps sees them.
+
+    Args:
+        label_dir: folder of label maps.
+        output: the PNG to write.
+        count: how many pairs.
+        seed: of the pairs.
+    """
+    import torch
+
+    from scripts.data import LabelMapPairs, PairSampler, RandSynthesizePaird, label_map_files
+    from scripts.report import samples_picture
+
+    torch.manual_seed(seed)
+    dataset = LabelMapPairs(label_map_files(label_dir), RandSynthesizePaird())
+    samples_picture(output, [dataset[index]["image"].numpy() for index in PairSampler(dataset, count)])
+
+
 def demo() -> None:
     """Make small virtual brains, train on them, evaluate, register a pair: some minutes on two CPU cores."""
     from scripts.data import validation_pairs, write_dataset
@@ -211,7 +248,7 @@ def demo() -> None:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    command.__name__: command for command in (register, apply, points, convert, jacobian, demo)
+    command.__name__: command for command in (register, apply, points, convert, jacobian, compare, samples, demo)
 }
 
 
@@ -226,11 +263,11 @@ def main(words: Sequence[str]) -> int:
     """
     try:
         if not words or words[0] in ("-h", "--help", "help"):
-            print(_overview())
+            print(overview(COMMANDS))
         elif words[0] in COMMANDS and {"-h", "--help"} & set(words):
-            print(_help(COMMANDS[words[0]]))
+            print(help_of(COMMANDS[words[0]]))
         else:
-            _parsed(words)()
+            parsed(words, COMMANDS)()
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -242,77 +279,6 @@ def main(words: Sequence[str]) -> int:
 
         report_error(type(error), error, error.__traceback__)
     return 0
-
-
-def _parsed(words: Sequence[str]) -> Callable[[], None]:
-    """The call that was typed. Fire would make it before it finds a word that does not belong there."""
-    name = words[0]
-    if name not in COMMANDS:
-        raise UsageError(f"{name}: no such command; there are {', '.join(COMMANDS)}")
-    command, calls = COMMANDS[name], []
-
-    @SetParseFn(str)  # Fire would make a number of a file called 1003
-    @functools.wraps(command)
-    def note(*args: str, **kwargs: str) -> None:
-        calls.append(inspect.signature(command).bind(*args, **kwargs))
-
-    try:
-        with redirect_stderr(io.StringIO()):
-            fire.Fire(note, command=list(words[1:]))
-    except FireExit as exit_:
-        message = exit_.trace.elements[-1].ErrorAsStr()
-        for fires, ours in FIRES_WORDS.items():
-            message = message.replace(fires, ours)
-        raise UsageError(f"{name}: {message}; see python -m scripts {name} --help") from exit_
-    arguments = calls[0].arguments
-    annotations = inspect.get_annotations(command)
-    typed = {key: _value(key, text, annotations[key]) for key, text in arguments.items() if isinstance(text, str)}
-    return functools.partial(command, **typed)
-
-
-def _value(name: str, text: str, kind: Any) -> Any:
-    """An argument's text as what its annotation says."""
-    choices = _choices(kind)
-    if choices and text not in choices:
-        raise UsageError(f"--{name} {text}: choose one of {', '.join(choices)}")
-    if bool in (kind, *get_args(kind)):
-        if text.lower() not in ("true", "false"):
-            raise UsageError(f"--{name} {text}: want true or false, or nothing for true")
-        return text.lower() == "true"
-    if int in get_args(kind):
-        if not text.isdecimal():
-            raise UsageError(f"--{name} {text}: want a whole number")
-        return int(text)
-    return text
-
-
-def _choices(kind: Any) -> tuple[str, ...]:
-    literals = [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]
-    return get_args(literals[0]) if literals else ()
-
-
-def _overview() -> str:
-    lines = [f"  {name:<10}{parse(command.__doc__).summary}" for name, command in COMMANDS.items()]
-    usage = "usage: python -m scripts COMMAND --ARGUMENT VALUE ..."
-    return "\n".join([usage, "", *lines, "", "python -m scripts COMMAND --help shows the arguments of a command."])
-
-
-def _help(command: Callable[..., None]) -> str:
-    """Purpose and arguments of a command, from its docstring and signature."""
-    text = parse(command.__doc__)
-    parameters = inspect.signature(command).parameters
-    needed = [f"--{name} {name.upper()}" for name, parameter in parameters.items() if parameter.default is _NONE]
-    lines = [" ".join(["usage: python -m scripts", command.__name__, *needed]), "", text.summary]
-    lines += ["", *textwrap.wrap(text.description, WIDTH)] if text.description else []
-    indent = " " * INDENT
-    for argument in text.args or []:
-        default, choices = parameters[argument.name].default, _choices(parameters[argument.name].annotation)
-        about = argument.description
-        about += f" ({' | '.join(choices)})" if choices else ""
-        about += f" (default {default})" if default not in (_NONE, None, False) else ""
-        name = f"  --{argument.name}"
-        lines += textwrap.wrap(about, WIDTH, initial_indent=f"{name:<{INDENT}}", subsequent_indent=indent)
-    return "\n".join(lines)
 
 
 def _check_place() -> None:

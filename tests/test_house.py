@@ -26,6 +26,7 @@ BELOW = {
     "workflows": {"spatial", "networks", "losses", "metrics", "data", "world", "report"},
     "report": {"spatial", "networks", "losses", "metrics", "data", "world"},
 }
+BELOW["usage"] = set()
 BELOW["__main__"] = set(BELOW)
 
 

@@ -9,6 +9,7 @@ from scripts.data.datasets import find_dataset_json, label_names, scan_name, tra
 from scripts.data.files import file_sha256
 from scripts.data.intensity import ScaleForegroundd, foreground, looks_skull_stripped, scale_intensity
 from scripts.data.keypoints import load_keypoints
+from scripts.data.labelmaps import LabelMapPairs, label_map_files
 from scripts.data.labels import read_label, read_mask
 from scripts.data.loading import LoadScand, load_label, load_scan
 from scripts.data.pairs import PairDataset, PairSampler
@@ -21,12 +22,15 @@ from scripts.data.phantoms import (
     write_dataset,
 )
 from scripts.data.scans import Scan, header_facts, read_scan
+from scripts.data.synthesis import RandSynthesizePaird
 
 __all__ = [
     "Anatomy",
+    "LabelMapPairs",
     "LoadScand",
     "PairDataset",
     "PairSampler",
+    "RandSynthesizePaird",
     "ScaleForegroundd",
     "Scan",
     "VirtualPair",
@@ -36,6 +40,7 @@ __all__ = [
     "foreground",
     "header_facts",
     "icbm_anatomy",
+    "label_map_files",
     "label_names",
     "load_keypoints",
     "load_label",

@@ -3,7 +3,7 @@
 import torch
 from monai.networks.blocks import ChannelSELayer
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from scripts.networks.encoder import convolution
 
@@ -37,6 +37,26 @@ class LocalAttention(nn.Module):
         return features * self.excite(seen)
 
 
+def local_correlation(fixed: Tensor, moving: Tensor) -> Tensor:
+    """How well each voxel's features match those of the 27 voxels around its place in the other image.
+
+    Args:
+        fixed: `(B, C, D, H, W)`.
+        moving: the same shape.
+
+    Returns:
+        `(B, 27, D, H, W)`: the mean over channels of the products, one channel per offset of -1, 0, 1 along each axis.
+    """
+    depth, height, width = fixed.shape[2], fixed.shape[3], fixed.shape[4]
+    around = pad(moving, [1, 1, 1, 1, 1, 1])
+    products = []
+    for i in range(27):
+        z, y, x = i // 9, i // 3 % 3, i % 3
+        shifted = around[:, :, z : z + depth, y : y + height, x : x + width]
+        products.append((fixed * shifted).mean(dim=1, keepdim=True))
+    return torch.cat(products, dim=1)
+
+
 class MSFB(nn.Module):
     """Fuse the features of both images at one scale, with the field so far, into features that predict its update.
 
@@ -47,17 +67,28 @@ class MSFB(nn.Module):
             of each image to its low-level ones).
         attention: the gates of `fusion="attention"`: `both`, `global` (per channel, from the whole volume), `local`
             (per voxel, from a neighbourhood) or `none`, which is `fusion="concat"`.
+        comparison: what is added to the fused features: `none`; the `difference` of both images' features; their
+            `correlation` with the neighbourhood (`local_correlation`).
 
     Raises:
-        ValueError: for an unknown `fusion` or `attention`.
+        ValueError: for an unknown `fusion`, `attention` or `comparison`.
     """
 
-    def __init__(self, channels: int, has_high: bool, fusion: str = "attention", attention: str = "both") -> None:
+    def __init__(
+        self,
+        channels: int,
+        has_high: bool,
+        fusion: str = "attention",
+        attention: str = "both",
+        comparison: str = "none",
+    ) -> None:
         super().__init__()
         if fusion not in ("attention", "concat", "add"):
             raise ValueError(f"fusion is attention, concat or add, not {fusion}")
         if attention not in ("both", "global", "local", "none"):
             raise ValueError(f"attention is both, global, local or none, not {attention}")
+        if comparison not in ("none", "difference", "correlation"):
+            raise ValueError(f"comparison is none, difference or correlation, not {comparison}")
         gated = fusion == "attention"
         stacked = 4 * channels if has_high and fusion != "add" else 2 * channels
 
@@ -69,7 +100,9 @@ class MSFB(nn.Module):
             else nn.Identity()
         )
         self.local_attention = LocalAttention(stacked) if gated and attention in ("both", "local") else nn.Identity()
-        self.fuse = nn.Sequential(convolution(stacked + 3, channels), convolution(channels, channels))
+        self.comparison = comparison
+        compared = {"none": 0, "difference": stacked // 2, "correlation": 27}[comparison]
+        self.fuse = nn.Sequential(convolution(stacked + compared + 3, channels), convolution(channels, channels))
 
     def forward(self, fixed: Tensor, moving: Tensor, field: Tensor) -> Tensor:
         """Fuse one scale.
@@ -87,4 +120,9 @@ class MSFB(nn.Module):
             fixed = fixed[:, : self.channels] + fixed[:, self.channels :]
             moving = moving[:, : self.channels] + moving[:, self.channels :]
         stacked = self.local_attention(self.global_attention(torch.cat([fixed, moving], dim=1)))
-        return self.fuse(torch.cat([stacked, field.to(stacked.dtype)], dim=1))
+        inputs = [stacked, field.to(stacked.dtype)]
+        if self.comparison == "difference":
+            inputs.append((fixed - moving).abs())
+        elif self.comparison == "correlation":
+            inputs.append(local_correlation(fixed, moving))
+        return self.fuse(torch.cat(inputs, dim=1))

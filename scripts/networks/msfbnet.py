@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from scripts.networks.auxiliary_decoder import AuxiliaryDecoder
 from scripts.networks.encoder import Encoder
 from scripts.networks.msfb import MSFB
-from scripts.spatial import compose, integrate, resize_field, warp
+from scripts.spatial import bounded_spline, compose, integrate, resize_field, warp
 
 
 class MSFBNet(nn.Module):
@@ -25,10 +24,16 @@ class MSFBNet(nn.Module):
         auxiliary_decoder: whether MSFBs get high-level features too.
         fusion: how an MSFB joins features: `attention`, `concat` or `add`.
         attention: which gates `fusion="attention"` has: `both`, `global`, `local` or `none`.
+        comparison: of both images' features, as another input of the MSFBs: `none`, `difference` or `correlation`.
+        iterations: how often each scale corrects its own result, finest first; None is once.
         diffeomorphic: take residuals as stationary velocity fields and integrate them; otherwise as displacements.
+        symmetric: warp both images half-way towards each other, and take half the difference of what the MSFB says of
+            them in either order (after SITReg, Honkamaa & Marttinen, MELBA 2024): the field of the swapped pair is
+            then the inverse. Needs `diffeomorphic` for that. The parameters are the same either way.
 
     Raises:
-        ValueError: for an unknown `fusion` or `attention`, or a `field_scale` without a scale.
+        ValueError: for an unknown `fusion`, `attention` or `comparison`, a `field_scale` without a scale, or another
+            number of `iterations` than of scales.
     """
 
     def __init__(
@@ -38,13 +43,19 @@ class MSFBNet(nn.Module):
         auxiliary_decoder: bool = True,
         fusion: str = "attention",
         attention: str = "both",
+        comparison: str = "none",
+        iterations: Sequence[int] | None = None,
         diffeomorphic: bool = True,
+        symmetric: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= field_scale < len(channels):
             raise ValueError(f"field_scale is between 0 and {len(channels) - 1}, not {field_scale}")
+        if iterations is not None and (len(iterations) != len(channels) or min(iterations) < 1):
+            raise ValueError(f"iterations are {len(channels)} numbers from 1, one per scale, not {iterations}")
         self.field_scale = field_scale
         self.diffeomorphic = diffeomorphic
+        self.symmetric = symmetric
         self.multiple = 2 ** (len(channels) - 1)
 
         self.encoder = Encoder(channels)
@@ -52,9 +63,9 @@ class MSFBNet(nn.Module):
         self.auxiliary_decoder = AuxiliaryDecoder(used) if auxiliary_decoder else None
         # Coarse to fine. The coarsest block sees low-level features only: high-level ones start from them.
         self.blocks = nn.ModuleList(
-            MSFB(c, has_high=auxiliary_decoder and i > 0, fusion=fusion, attention=attention)
-            for i, c in enumerate(used[::-1])
+            MSFB(c, auxiliary_decoder and i > 0, fusion, attention, comparison) for i, c in enumerate(used[::-1])
         )
+        self.iterations = [1] * len(used) if iterations is None else list(iterations[field_scale:])[::-1]
         self.heads = nn.ModuleList(_field_head(c) for c in used[::-1])
 
     def forward(self, image: Tensor) -> Tensor:
@@ -97,21 +108,45 @@ class MSFBNet(nn.Module):
         high = self.auxiliary_decoder(low) if self.auxiliary_decoder is not None else low
 
         field = image.new_zeros([image.shape[0], 3, 1, 1, 1])
+        # If symmetric, there is a grid half-way: from it to the fixed and to the moving image (stacked), and from the
+        # fixed image to it.
+        half_way, to_half_way = torch.cat([field, field]), field
         fields: list[Tensor] = []
         for i, (block, head) in enumerate(zip(self.blocks, self.heads)):  # noqa: B905 (TorchScript)
             features = low[len(low) - 1 - i]
             if i > 0 and self.auxiliary_decoder is not None:
                 features = torch.cat([features, high[len(low) - 1 - i]], dim=1)
-            fixed, moving = features.chunk(2)
-            field = resize_field(field, list(features.shape[2:]))
-            coefficients = head(block(fixed, warp(moving, field), field))
-            # Under autocast the head answers in half precision; fields stay in the image's.
-            residual = _bounded_spline(coefficients.to(image.dtype))
-            if self.diffeomorphic:
-                residual = integrate(residual)
-            field = compose(field, residual)
+            grid = list(features.shape[2:])
+            field = resize_field(field, grid)
+            if self.symmetric:
+                half_way, to_half_way = resize_field(half_way, grid), resize_field(to_half_way, grid)
+            for _ in range(self.iterations[i]):
+                # Under autocast heads answer in half precision; fields stay in the image's.
+                if self.symmetric:
+                    both = warp(features, half_way)
+                    apart = _swapped(half_way) - half_way
+                    answers = bounded_spline(head(block(both, _swapped(both), apart)).to(image.dtype))
+                    there, back = answers.chunk(2)
+                    # Half of the mean answer for either image, in opposite directions.
+                    forward, backward = self._flow(torch.cat([there - back, back - there]) / 4).chunk(2)
+                    half_way = compose(half_way, torch.cat([backward, forward]))
+                    to_half_way = compose(forward, to_half_way)
+                    field = compose(half_way.chunk(2)[1], to_half_way)
+                else:
+                    fixed, moving = features.chunk(2)
+                    residual = bounded_spline(head(block(fixed, warp(moving, field), field)).to(image.dtype))
+                    field = compose(field, self._flow(residual))
             fields.append(field)
         return fields
+
+    def _flow(self, residual: Tensor) -> Tensor:
+        return integrate(residual, steps=5) if self.diffeomorphic else residual
+
+
+def _swapped(stacked: Tensor) -> Tensor:
+    """What belongs to the moving image first, then what belongs to the fixed one."""
+    fixed, moving = stacked.chunk(2)
+    return torch.cat([moving, fixed])
 
 
 def _field_head(channels: int) -> nn.Module:
@@ -120,18 +155,3 @@ def _field_head(channels: int) -> nn.Module:
     for parameter in convolution.parameters():
         nn.init.normal_(parameter, std=1e-5)
     return convolution
-
-
-def _bounded_spline(coefficients: Tensor) -> Tensor:
-    """Cubic B-spline with one knot per voxel and values in [-1, 1], from what a head says of its coefficients.
-
-    A scale corrects at most one voxel of its own, as its features see little further. Steep or rough updates would
-    fold: the flow of a velocity has no folds, its samples on a grid may.
-    """
-    spline = pad(coefficients.tanh(), [1, 1, 1, 1, 1, 1], mode="replicate")
-    # Not a convolution, which autocast would run in half precision.
-    for axis in (2, 3, 4):
-        size = spline.shape[axis] - 2
-        sides = spline.narrow(axis, 0, size) + spline.narrow(axis, 2, size)
-        spline = (sides + 4 * spline.narrow(axis, 1, size)) / 6
-    return spline

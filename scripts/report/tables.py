@@ -88,6 +88,9 @@ def figures_table(metrics: Mapping[str, Any]) -> str:
         for figure in _present(metrics)
     ]
     meanings = {figure.name: figure.meaning for figure in _FIGURES}
+    if refinement := metrics.get("refinement"):
+        rows.append(("Refinement", number(refinement["lncc_before"]), number(refinement["lncc_after"])))
+        meanings["Refinement"] = f"LNCC gained {number(refinement['gain'])} in {number(refinement['steps'])} steps"
     affine = metrics.get("affine") or {}
     rows += [(name, "", f"{number(affine[key])} {unit}") for name, key, unit in _AFFINE if key in affine]
     return _table(("", "Before", "After"), rows, meanings)

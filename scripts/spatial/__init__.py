@@ -4,9 +4,9 @@ A field has shape `(B, 3, D, H, W)` and float dtype; channel `c` is the displace
 voxels. It pulls back: `moved(x) = moving(x + field(x))`. Positions outside the image take its border value.
 """
 
-from scripts.spatial.fields import compose, integrate, invert, resize_field
+from scripts.spatial.fields import bounded_spline, compose, integrate, invert, resize_field
 from scripts.spatial.jacobian import jacobian_determinant
 from scripts.spatial.sample import sample
 from scripts.spatial.warp import warp
 
-__all__ = ["compose", "integrate", "invert", "jacobian_determinant", "resize_field", "sample", "warp"]
+__all__ = ["bounded_spline", "compose", "integrate", "invert", "jacobian_determinant", "resize_field", "sample", "warp"]

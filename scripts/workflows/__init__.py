@@ -5,6 +5,7 @@ from scripts.workflows.figures import Measure
 from scripts.workflows.jobs import registration_jobs
 from scripts.workflows.outcomes import Attempt, Outcomes
 from scripts.workflows.progress import History, Progress
+from scripts.workflows.refinement import Refine
 from scripts.workflows.registration import AlignPair, Invert, ReadPair, ToNetworkGrid, ToWorld, as_it_is, predict_pair
 from scripts.workflows.saving import SaveRegistration, SaveSubmission, zip_submission
 from scripts.workflows.start import (
@@ -26,11 +27,15 @@ from scripts.workflows.steps import (
     score_inputs,
 )
 from scripts.workflows.tables import LabelTable, MetricTable, RegistrationTable
+from scripts.workflows.training import ClipGradients, Curriculum, ExponentialMovingAverage, warmup_then_decay
 
 __all__ = [
     "AlignPair",
     "Attempt",
     "BestModel",
+    "ClipGradients",
+    "Curriculum",
+    "ExponentialMovingAverage",
     "History",
     "Invert",
     "LabelTable",
@@ -44,6 +49,7 @@ __all__ = [
     "PyramidInferer",
     "QualityError",
     "ReadPair",
+    "Refine",
     "RegistrationTable",
     "SaveRegistration",
     "SaveSubmission",
@@ -63,5 +69,6 @@ __all__ = [
     "start_registration",
     "start_training",
     "supports_bf16",
+    "warmup_then_decay",
     "zip_submission",
 ]

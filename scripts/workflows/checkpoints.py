@@ -18,12 +18,13 @@ from scripts.world import InputError
 logger = logging.getLogger(__name__)
 
 
-def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
+def load_weights(network: nn.Module, path: str | os.PathLike[str], name: str = "network") -> nn.Module:
     """Load a state_dict, or the `network` of a checkpoint, into a network.
 
     Args:
         network: gets the weights.
         path: of the file.
+        name: of the network in a checkpoint.
 
     Returns:
         The network.
@@ -32,7 +33,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         InputError: if the file is missing or unreadable, or does not fit the network (it names what differs).
     """
     content = _read(path)
-    state = content.get("network", content)
+    state = content.get(name, content)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path}: holds more or other things than tensors; give a state_dict")
     broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
@@ -128,7 +129,7 @@ class LastCheckpoint:
             raise InputError(f"{self.path}: all {states['epoch']} epochs are done; add a larger --max_epochs")
         for name, thing in self.objects.items():
             if isinstance(thing, nn.Module):
-                load_weights(thing, self.path)
+                load_weights(thing, self.path, name)
             else:
                 thing.load_state_dict(states[name])
         engine.state.epoch, engine.state.iteration = states["epoch"], states["iteration"]

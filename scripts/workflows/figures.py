@@ -50,6 +50,8 @@ class Measure:
             figures |= _label_overlap(pair, self.labels) | _landmark_error(pair)
         inputs = {role: header_facts(pair[f"{role}_scan"]) | {"warnings": pair["warnings"][role]} for role in ROLES}
         metrics = {**inputs, "settings": dict(self.settings), **figures, "affine": _describe(pair["affine"])}
+        if "refinement" in pair:
+            metrics["refinement"] = pair["refinement"]
         verdict, reasons = judge(metrics)
         versions = {name: version(name) for name in _PACKAGES}
         return {

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
+from typing import Any
 
 import SimpleITK as sitk
 import torch
@@ -52,8 +53,12 @@ def flag(value: bool | str) -> bool:
 
 
 def supports_bf16(device: torch.device | str) -> bool:
-    """Whether training gains from bf16 autocast there."""
-    return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
+    """Whether training gains from bf16 autocast there: on a GPU or a CPU that computes in it."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    # Older versions of torch cannot tell.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return torch.device(device).type == "cpu" and any(capabilities.get(f"{unit}_bf16") for unit in ("avx512", "amx"))
 
 
 def start_training(output_dir: str, resume: bool, seed: int) -> None:

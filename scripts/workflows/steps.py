@@ -19,18 +19,37 @@ from scripts.spatial import warp
 def prepare_training_batch(
     batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **_: Any
 ) -> tuple[Tensor, Tensor]:
-    """Move the pairs to the device; they are input and target at once, as training needs no labels."""
+    """Move `image`, what the network sees, and `target`, what the loss compares, to the device.
+
+    Without `target` the pairs are both, as training needs no labels.
+    """
     # Plain tensors: every operation on a MetaTensor copies its metadata.
-    image = convert_to_tensor(batch["image"], track_meta=False).to(device, non_blocking=non_blocking)
-    return image, image
+    image, *target = (
+        convert_to_tensor(batch[key], track_meta=False).to(device, non_blocking=non_blocking)
+        for key in ("image", "target")
+        if key in batch
+    )
+    return image, target[0] if target else image
 
 
 class PyramidInferer(Inferer):
-    """Ask the network for the fields of all scales, which the loss supervises."""
+    """Ask the network for the fields of all scales, which the loss supervises.
+
+    Args:
+        bf16: whether the network computes in bfloat16; fields, and so the loss, stay in the images' precision. MONAI's
+            `amp` is for GPUs only, and scales the loss, which bfloat16 does not need.
+    """
+
+    def __init__(self, bf16: bool = False) -> None:
+        self.bf16 = bf16
 
     def __call__(self, inputs: Tensor, network: Any, *_: Any, **__: Any) -> list[Tensor]:
         """`(B, 2, D, H, W)` -> one field per scale, coarse to fine (see `MSFBNet.pyramid`)."""
-        return network.pyramid(inputs)
+        # On CPUs (torch 2.13.0) the bfloat16 gradient of a convolution over 2 voxels along the first axis reads memory
+        # that nobody wrote; the coarsest scale is halved once more by its gates.
+        safe = inputs.device.type != "cpu" or inputs.shape[2] > 4 * network.multiple
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bf16 and safe):
+            return network.pyramid(inputs)
 
 
 class PaddedInferer(Inferer):

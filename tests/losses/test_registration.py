@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
-from scripts.losses import LNCCLoss, RegistrationLoss, SmoothnessLoss
+from scripts.losses import FoldingLoss, LNCCLoss, RegistrationLoss, SmoothnessLoss
 from scripts.networks import MSFBNet
 from scripts.spatial import integrate, resize_field, warp
 
@@ -50,6 +50,39 @@ def test_is_similarity_and_smoothness_of_every_scale_at_its_own_size() -> None:
         similarity = LNCCLoss(5)(warp(pooled[:, 1:], field), pooled[:, :1])
         expected = expected + weight * (similarity + 0.3 * SmoothnessLoss()(field))
     torch.testing.assert_close(RegistrationLoss(window=5, smoothness_weight=0.3)(fields, image), expected)
+
+
+def test_folding_counts_where_the_finest_field_is_predicted() -> None:
+    image = smooth(12, 1, 2, *SIZE, sigma=1.5)
+    fields = random_pyramid(13, finest=1)
+    fields[-1] = fields[-1] + torch.randn(fields[-1].shape, generator=torch.Generator().manual_seed(0))
+    folding = FoldingLoss()(fields[-1])
+    assert folding > 0
+    expected = RegistrationLoss()(fields, image) + 7 * folding
+    torch.testing.assert_close(RegistrationLoss(folding_weight=7)(fields, image), expected)
+
+
+def test_fields_too_small_to_fold_need_no_folding_weight() -> None:
+    # A determinant needs three voxels along every axis, and is not computed where it does not count.
+    image, fields = smooth(14, 1, 2, 16, 16, 16, sigma=1.5), [torch.zeros(1, 3, 2, 2, 2)]
+    assert RegistrationLoss()(fields, image).isfinite()
+    with pytest.raises(ValueError, match="3 voxels"):
+        RegistrationLoss(folding_weight=1)(fields, image)
+
+
+def test_several_targets_count_as_pairs_of_fixed_and_moving() -> None:
+    # Everywhere in the foreground, so that the mean over all windows is that of the pairs' means.
+    pairs = [smooth(seed, 2, 2, *SIZE, sigma=1.5) for seed in (15, 16, 17)]
+    fields = random_pyramid(18, batch=2)
+    target = torch.cat([pair[:, :1] for pair in pairs] + [pair[:, 1:] for pair in pairs], dim=1)
+    loss = RegistrationLoss(smoothness_weight=0.3)
+    mean = torch.stack([loss(fields, pair) for pair in pairs]).mean()
+    torch.testing.assert_close(loss(fields, target), mean)
+
+
+def test_pair_without_a_partner_is_refused() -> None:
+    with pytest.raises(ValueError, match="not 3 in all"):
+        RegistrationLoss()(random_pyramid(19), torch.rand(1, 3, *SIZE))
 
 
 def test_true_field_scores_better_than_none_and_than_its_opposite() -> None:

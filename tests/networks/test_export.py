@@ -18,6 +18,9 @@ OPTIONS = [
     {"attention": "global"},
     {"attention": "none"},
     {"diffeomorphic": False},
+    {"comparison": "difference"},
+    {"comparison": "correlation", "iterations": (1, 1, 2, 2, 1)},
+    {"symmetric": True},
     {"field_scale": 0},
     {"field_scale": 2, "channels": (8, 16, 32)},
 ]

@@ -6,7 +6,7 @@ from monai.networks.blocks import ChannelSELayer
 from torch import Tensor
 
 from scripts.networks import MSFB, AuxiliaryDecoder, Encoder
-from scripts.networks.msfb import LocalAttention
+from scripts.networks.msfb import LocalAttention, local_correlation
 
 CHANNELS = (8, 16, 32)
 SIZE = (12, 8, 16)
@@ -141,3 +141,34 @@ def test_unknown_option_is_refused_by_name(options: dict[str, str]) -> None:
     (name, value), *_ = options.items()
     with pytest.raises(ValueError, match=f"{name} is .*, not {value}"):
         block(**options)
+
+
+# --- comparison of both images ----------------------------------------------------------------------------------------
+
+
+def test_local_correlation_is_highest_at_the_shift_between_the_images() -> None:
+    fixed = random(40, 1, 64, 8, 8, 8)
+    moving = fixed.roll((1, 0, -1), dims=(2, 3, 4))
+    inside = local_correlation(fixed, moving)[:, :, 1:-1, 1:-1, 1:-1]
+    assert inside.shape[1] == 27
+    # Offsets in the order of the array axes: (1, 0, -1) is number 2 * 9 + 1 * 3 + 0.
+    assert (inside.argmax(dim=1) == 21).all()
+    torch.testing.assert_close(inside[:, 21], fixed.square().mean(dim=1)[:, 1:-1, 1:-1, 1:-1])
+
+
+def test_local_correlation_sees_nothing_beyond_the_border() -> None:
+    ones = torch.ones(1, 4, 3, 3, 3)
+    assert local_correlation(ones, ones)[0, :, 0, 0, 0].sum() == 8
+    assert local_correlation(ones, ones)[0, :, 1, 1, 1].sum() == 27
+
+
+@pytest.mark.parametrize("comparison", ["difference", "correlation"])
+def test_a_comparison_adds_to_what_is_fused(comparison: str) -> None:
+    features = [random(seed, 1, 16, *SIZE) for seed in (41, 42)]
+    field = torch.zeros(1, 3, *SIZE)
+    compared = block(comparison=comparison)
+    with torch.no_grad():
+        # Silence what a plain block sees: what is left answers to the comparison alone.
+        compared.fuse[0][0].conv.weight[:, :35] = 0
+    answer = compared(*features, field)
+    assert (answer - compared(features[0], features[1].roll(3, 2), field)).abs().max() > 1e-3

@@ -67,6 +67,14 @@ def test_a_figure_without_a_start_says_so(metrics):
     assert ["Landmark error", "–", "3.00 mm"] in rows(figures_table(metrics | {"tre": 3.0}))
 
 
+def test_refinement_is_one_row_where_there_was_one(metrics):
+    assert "Refinement" not in figures_table(metrics)
+    metrics["refinement"] = {"steps": 50, "lncc_before": 0.8, "lncc_after": 0.8297, "gain": 0.0297}
+    table = figures_table(metrics)
+    assert rows(table).count(["Refinement", "0.800", "0.830"]) == 1
+    assert "LNCC gained 0.0297 in 50 steps" in table
+
+
 def test_key_figures_are_the_few_that_matter(metrics):
     names = re.findall(
         r'<li><span class="faint">(.*?)</span>', key_figures(metrics | {"dice": 0.7, "dice_before": 0.4})

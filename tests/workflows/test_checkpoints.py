@@ -128,6 +128,42 @@ def test_checkpoint_sees_what_later_handlers_did(tmp_path: Path) -> None:
     assert torch.load(tmp_path / "last.pt", weights_only=True)["counter"] == {"epochs": 3}
 
 
+def test_every_network_gets_its_own_weights_back(tmp_path: Path) -> None:
+    networks = {"network": nn.Linear(2, 2), "average": nn.Linear(2, 2)}
+    checkpoint, engine = LastCheckpoint(tmp_path / "last.pt", networks), Engine(lambda *_: None)
+    before = {name: network.weight.detach().clone() for name, network in networks.items()}
+    checkpoint.save(engine)
+    for network in networks.values():
+        nn.init.zeros_(network.weight)
+    checkpoint.restore(engine)
+    assert all(torch.equal(network.weight, before[name]) for name, network in networks.items())
+
+
+def test_resume_goes_on_in_the_middle_of_warmup_and_average(
+    run_bundle: Callable, bundle: Callable, unchanged_process: Callable, dataset: Path, tmp_path: Path
+) -> None:
+    recipe = {"warmup_steps": 5, "ema_decay": 0.9, "clip_norm": 0.01, "folding_weight": 1.0}
+    given = {"dataset_dir": dataset, "max_epochs": 2, "pairs_per_epoch": 3, "learning_rate": 0.01, **recipe}
+    run_bundle("train", output_dir=tmp_path / "straight", **given)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    interrupted = bundle("train", output_dir=tmp_path / "resumed", **given)
+    with unchanged_process():
+        interrupted.initialize()
+        interrupted.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=5), interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            interrupted.trainer.run()
+    run_bundle("train", output_dir=tmp_path / "resumed", resume=True, **given)
+
+    straight, resumed = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("straight", "resumed"))
+    for name in ("network", "average"):
+        assert all(torch.equal(straight[name][key], value) for key, value in resumed[name].items())
+    assert not torch.equal(straight["average"]["heads.0.bias"], straight["network"]["heads.0.bias"])
+    assert straight["optimizer"]["param_groups"] == resumed["optimizer"]["param_groups"]
+
+
 def test_no_unfinished_file_remains(tmp_path: Path) -> None:
     engine = Engine(lambda *_: None)
     LastCheckpoint(tmp_path / "last.pt", {}).attach(engine)

@@ -1,0 +1,63 @@
+"""Label maps as a source of training pairs."""
+
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.transforms import Orientation, Randomizable
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from scripts.data.loading import load_label
+from scripts.world import InputError
+
+
+def label_map_files(label_dir: str | Path) -> list[Path]:
+    """The label maps of a folder, in the order of their names.
+
+    Raises:
+        InputError: if the folder is missing or holds fewer than two `.nii`, `.nii.gz` or `.mgz` files.
+    """
+    folder = Path(label_dir).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{label_dir}: no such folder of label maps; give --label_dir")
+    files = sorted(file for file in folder.iterdir() if file.name.endswith((".nii", ".nii.gz", ".mgz")))
+    if len(files) < 2:
+        raise InputError(f"{label_dir}: {len(files)} label maps; pairs need at least two")
+    return files
+
+
+class LabelMapPairs(Dataset[dict[Hashable, Any]]):
+    """Pairs of label maps, made into scans by a random transform: every ordered pair, a map with itself too.
+
+    Args:
+        data: the maps' files, on grids of one size after reorientation to RAS.
+        transform: a `RandSynthesizePaird`, or another one that takes `fixed_label` and `moving_label`, `(1, X, Y, Z)`.
+            Each item seeds it from torch's global generator, so that what restores that (as a resumed training does)
+            makes the same pairs again.
+
+    Raises:
+        InputError: for bad files, or maps of different sizes.
+    """
+
+    def __init__(self, data: list[Path], transform: Callable[[Mapping[Hashable, Any]], dict[Hashable, Any]]) -> None:
+        self.data = data
+        self.transform = transform
+        to_ras = Orientation("RAS", labels=None)
+        self._maps: list[Tensor] = [torch.as_tensor(to_ras(load_label(file)), dtype=torch.int16) for file in data]
+        for file, labels in zip(data, self._maps, strict=True):
+            if labels.shape != self._maps[0].shape:
+                sizes = [tuple(shape[1:]) for shape in (labels.shape, self._maps[0].shape)]
+                raise InputError(f"{file}: {sizes[0]} voxels, {data[0]} has {sizes[1]}; give maps of one size")
+
+    def __len__(self) -> int:
+        return len(self._maps) ** 2
+
+    def __getitem__(self, index: int) -> dict[Hashable, Any]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"pair {index} of {len(self)}")
+        fixed, moving = divmod(index % len(self), len(self._maps))
+        if isinstance(self.transform, Randomizable):
+            self.transform.set_random_state(seed=int(torch.randint(2**31, ())))
+        return self.transform({"fixed_label": self._maps[fixed], "moving_label": self._maps[moving]})

@@ -1,0 +1,131 @@
+"""What a long training needs beside the optimizer: a schedule, clipped gradients, averaged weights."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.engines.utils import IterationEvents
+from torch import nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from scripts.world import InputError
+
+_HOPELESS = 10  # steps in a row without a finite gradient
+
+logger = logging.getLogger(__name__)
+
+
+def warmup_then_decay(steps: int, warmup: int = 0) -> Callable[[int], float]:
+    """Learning rate per step, as a factor for `LambdaLR`: a linear rise, under a polynomial decay of power 0.9.
+
+    Args:
+        steps: of the whole training; at the end of them the factor is 0.
+        warmup: steps until the rise is over, the first of which has the factor `1/warmup`.
+
+    Returns:
+        A function from the number of steps done to the factor of the next one.
+    """
+
+    def factor(step: int) -> float:
+        return min((step + 1) / max(warmup, 1), 1.0) * max(1 - step / steps, 0.0) ** 0.9
+
+    return factor
+
+
+class Curriculum:
+    """Change a transform's attributes as training goes on: small volumes first, then large ones.
+
+    Args:
+        transform: what makes the training pairs.
+        stages: in order, each a dict of `epochs`, how long it lasts, and of the attributes that the transform has then;
+            the last one stays.
+    """
+
+    def __init__(self, transform: Any, stages: Sequence[Mapping[str, Any]]) -> None:
+        self.transform = transform
+        self.stages = stages
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Set the attributes of the epoch's stage."""
+        ends = accumulate(stage["epochs"] for stage in self.stages)
+        stage = next(
+            (s for s, end in zip(self.stages, ends, strict=True) if engine.state.epoch <= end), self.stages[-1]
+        )
+        for name, value in stage.items():
+            if name != "epochs":
+                setattr(self.transform, name, value)
+
+
+class ClipGradients:
+    """Scale a step's gradient down to a norm; without a finite one, leave the step out: one bad batch ruins nothing.
+
+    Args:
+        network: whose gradients to clip.
+        max_norm: of all gradients together (L2); None leaves finite ones as they are.
+    """
+
+    def __init__(self, network: nn.Module, max_norm: float | None = None) -> None:
+        self.network = network
+        self.max_norm = max_norm
+        self.left_out = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer of MONAI's, which must not scale its losses (bfloat16 needs no scaling)."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Clip, or leave the step out.
+
+        Raises:
+            InputError: if that was the tenth step in a row to leave out.
+        """
+        norm = get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        if norm.isfinite():
+            self.left_out = 0
+            if self.max_norm is not None:
+                clip_grads_with_norm_(self.network.parameters(), self.max_norm, norm)
+            return
+        self.left_out += 1
+        logger.warning("step %d is left out: its gradient is not finite", engine.state.iteration)
+        if self.left_out == _HOPELESS:
+            raise InputError(f"no finite gradient in {_HOPELESS} steps; check the images, or lower --learning_rate")
+        # Optimizers pass over parameters without a gradient.
+        self.network.zero_grad(set_to_none=True)
+
+
+class ExponentialMovingAverage:
+    """Keep the average of a network's weights over the steps of a training, recent ones counting most.
+
+    After `n` steps the next one leaves `min(decay, n / (n + 9))` of it (the warm-up of TensorFlow's
+    ExponentialMovingAverage, one step later), so that weights of before the first step do not count, and those of the
+    first steps not for long.
+
+    Args:
+        network: whose parameters to average.
+        average: a copy of it, for the averaged parameters.
+        decay: below 1, such as 0.999; at 0 the average is the network as it is.
+    """
+
+    def __init__(self, network: nn.Module, average: nn.Module, decay: float) -> None:
+        self.network = network
+        self.average = average
+        self.decay = decay
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer, whose iteration number says how many steps were made."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    @torch.no_grad()
+    def __call__(self, engine: Engine) -> None:
+        """Take in the step."""
+        steps = engine.state.iteration - 1
+        weight = 1 - min(self.decay, steps / (steps + 9))
+        for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
+            mean.lerp_(value, weight)

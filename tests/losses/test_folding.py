@@ -1,0 +1,87 @@
+"""The folding penalty against known determinants, and that its gradient opens folds."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from scripts.losses import FoldingLoss
+from scripts.spatial.jacobian import TETRAHEDRA, jacobian_determinant
+
+MARGIN = 0.05
+penalty = FoldingLoss(MARGIN)
+
+
+def grid(*size: int) -> Tensor:
+    return torch.stack(torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in size), indexing="ij"))
+
+
+def random_field(seed: int, *size: int, batch: int = 1) -> Tensor:
+    return torch.randn(batch, 3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def determinants(field: Tensor) -> Tensor:
+    """All ten, in the scale where the identity has 1."""
+    unit = [2 if scheme.startswith("J") else 1 for scheme in TETRAHEDRA]
+    return torch.stack([jacobian_determinant(field, s) / u for s, u in zip(TETRAHEDRA, unit, strict=True)])
+
+
+@pytest.mark.parametrize("size", [(3, 3, 3), (5, 4, 7)])
+def test_is_the_mean_lack_of_all_ten_determinants_with_its_gradient(size: tuple[int, ...]) -> None:
+    field = random_field(0, *size, batch=2).requires_grad_()
+    expected = (MARGIN - determinants(field)).clamp(min=0).mean()
+    value = penalty(field)
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(*(torch.autograd.grad(v, field)[0] for v in (value, expected)), rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("diagonal", "expected"),
+    [
+        ((1, 1, 1), 0.0),
+        ((0.5, 0.5, 0.25), 0.0),  # 0.0625: squeezed, with volume to spare
+        ((0.5, 0.5, 0.1), MARGIN - 0.025),
+        ((1, 0, 1), MARGIN),
+        ((1, 1, -1), MARGIN + 1),
+        ((-2, 1, 1.5), MARGIN + 3),
+        ((-1, -1, 1), 0.0),  # a rotation, no fold
+    ],
+)
+def test_linear_map_costs_what_its_determinant_lacks(diagonal: tuple[float, ...], expected: float) -> None:
+    slopes = torch.tensor(diagonal, dtype=torch.float64).view(3, 1, 1, 1) - 1
+    value = penalty((slopes * grid(4, 5, 6))[None])
+    assert value.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_checkerboard_is_seen() -> None:
+    # Central differences find volume 1 everywhere.
+    field = torch.zeros(1, 3, 5, 6, 5, dtype=torch.float64)
+    field[:, 1] = 0.8 * (-1.0) ** grid(5, 6, 5).sum(0)
+    torch.testing.assert_close(jacobian_determinant(field), torch.ones(1, 3, 4, 3, dtype=torch.float64))
+    assert penalty(field) > 0.1
+
+
+def test_one_voxel_that_overtakes_its_neighbour_is_seen() -> None:
+    field = torch.zeros(1, 3, 7, 7, 7)
+    field[0, 2, 3, 3, 3] = 0.9
+    assert penalty(field) == 0
+    field[0, 2, 3, 3, 3] = 1.1
+    assert penalty(field) > 0
+
+
+def test_gradient_descent_opens_folds() -> None:
+    field = (0.6 * random_field(1, 6, 6, 6)).requires_grad_()
+    assert (determinants(field) < 0).double().mean() > 0.1
+    optimizer = torch.optim.SGD([field], lr=20.0)
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss = penalty(field)
+        loss.backward()
+        if loss == 0:
+            break
+        optimizer.step()
+    assert determinants(field).min() >= MARGIN
+
+
+def test_field_without_interior_is_refused() -> None:
+    with pytest.raises(ValueError, match="3 voxels"):
+        penalty(torch.zeros(1, 3, 4, 2, 4))

@@ -1,0 +1,239 @@
+"""The pieces of a long training: schedule, clipped gradients, averaged weights, half precision, clean targets."""
+
+import csv
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+from torch import Tensor, nn
+
+from scripts.losses import RegistrationLoss
+from scripts.networks import MSFBNet
+from scripts.workflows import (
+    ClipGradients,
+    Curriculum,
+    ExponentialMovingAverage,
+    PyramidInferer,
+    prepare_training_batch,
+    supports_bf16,
+    warmup_then_decay,
+)
+from scripts.world import InputError
+
+
+def train(network: nn.Module, factors: list[float], *handlers: Any) -> list[list[Tensor]]:
+    """Train on batches that multiply a loss of gradient 1 by these factors; the weights after every step."""
+    weights: list[list[Tensor]] = []
+    trainer = SupervisedTrainer(
+        device="cpu",
+        max_epochs=1,
+        train_data_loader=[{"factor": torch.tensor(factor)} for factor in factors],
+        prepare_batch=lambda batch, *_: (torch.ones(1, 2), batch["factor"]),
+        network=network,
+        optimizer=torch.optim.Adam(network.parameters(), lr=0.1),
+        loss_function=lambda output, factor: factor * output.sum(),
+        train_handlers=list(handlers),
+        decollate=False,
+    )
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: weights.append([p.detach().clone() for p in network.parameters()])
+    )
+    trainer.run()
+    return weights
+
+
+# --- the schedule -----------------------------------------------------------------------------------------------------
+
+
+def test_rate_rises_linearly_under_the_decay_and_ends_at_zero() -> None:
+    factor = warmup_then_decay(steps=1000, warmup=100)
+    decay = [(1 - step / 1000) ** 0.9 for step in range(1000)]
+    rise = [(step + 1) / 100 if step < 100 else 1 for step in range(1000)]
+    assert [factor(step) for step in range(1000)] == pytest.approx([r * d for r, d in zip(rise, decay, strict=True)])
+    assert factor(1000) == 0
+
+
+def test_rate_stays_zero_where_a_resumed_training_has_fewer_steps_than_it_made() -> None:
+    assert warmup_then_decay(steps=10)(11) == 0
+
+
+def test_no_warmup_begins_with_the_full_rate() -> None:
+    assert warmup_then_decay(steps=10)(0) == 1
+
+
+# --- the curriculum ---------------------------------------------------------------------------------------------------
+
+
+def test_each_stage_of_the_curriculum_lasts_its_epochs_and_the_last_one_stays() -> None:
+    transform = SimpleNamespace(spacing=0, size=None)
+    stages = [{"epochs": 2, "spacing": 2, "size": None}, {"epochs": 1, "spacing": 1, "size": [16, 16, 16]}]
+    curriculum, seen = Curriculum(transform, stages), []
+    for epoch in range(1, 6):
+        curriculum(SimpleNamespace(state=SimpleNamespace(epoch=epoch)))
+        seen.append((transform.spacing, transform.size))
+    assert seen == [(2, None)] * 2 + [(1, [16, 16, 16])] * 3
+
+
+# --- gradients --------------------------------------------------------------------------------------------------------
+
+
+def gradients_after(max_norm: float | None, *gradients: list[float]) -> list[Tensor]:
+    network = nn.ParameterList([nn.Parameter(torch.zeros(len(gradient))) for gradient in gradients])
+    for parameter, gradient in zip(network, gradients, strict=True):
+        parameter.grad = torch.tensor(gradient)
+    ClipGradients(network, max_norm)(SimpleNamespace(state=SimpleNamespace(iteration=1)))
+    return [parameter.grad for parameter in network]
+
+
+def test_steep_gradient_keeps_its_direction_and_gets_the_norm() -> None:
+    clipped = gradients_after(0.5, [3.0, 0.0], [-4.0])
+    torch.testing.assert_close(torch.cat(clipped), torch.tensor([0.3, 0.0, -0.4]))
+
+
+@pytest.mark.parametrize("max_norm", [5.5, None])
+def test_gentle_gradient_keeps_every_bit(max_norm: float | None) -> None:
+    kept = gradients_after(max_norm, [3.1, 0.0], [-4.1])
+    assert torch.equal(torch.cat(kept), torch.tensor([3.1, 0.0, -4.1]))
+
+
+@pytest.mark.parametrize("max_norm", [0.1, None])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_bad_batch_leaves_weights_and_optimizer_as_they_are(max_norm: float | None, bad: float) -> None:
+    def trained(*factors: float) -> list[list[Tensor]]:
+        torch.manual_seed(0)
+        network = nn.Linear(2, 1)
+        return train(network, list(factors), ClipGradients(network, max_norm))
+
+    first, skipped, last = trained(1, bad, 2)
+    straight = trained(1, 2)
+    assert all(torch.equal(a, b) for a, b in zip(first, skipped, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(last, straight[-1], strict=True))
+    assert not torch.equal(last[0], skipped[0])
+
+
+def test_nothing_but_bad_batches_ends_the_training_in_one_line() -> None:
+    network = nn.Linear(2, 1)
+    nine = [math.nan] * 9
+    assert len(train(network, [*nine, 1, *nine], ClipGradients(network))) == 19
+    with pytest.raises(InputError, match="no finite gradient in 10 steps"):
+        train(network, [1, *nine, math.nan], ClipGradients(network))
+
+
+# --- averaged weights -------------------------------------------------------------------------------------------------
+
+
+def averages(decay: float, values: list[float]) -> list[float]:
+    """Averages of a weight that has these values after the steps, and another one before."""
+    network, average = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    handler = ExponentialMovingAverage(network, average, decay)
+    found = []
+    for iteration, value in enumerate(values, start=1):
+        nn.init.constant_(network.weight, value)
+        handler(SimpleNamespace(state=SimpleNamespace(iteration=iteration)))
+        found.append(average.weight.item())
+    return found
+
+
+def test_average_without_decay_is_the_last_weight_to_the_bit() -> None:
+    values = torch.randn(50, generator=torch.Generator().manual_seed(0)).tolist()
+    assert averages(0, values) == values
+
+
+def test_average_of_equal_weights_is_that_weight() -> None:
+    assert averages(0.999, [0.3] * 50) == pytest.approx([0.3] * 50, rel=1e-6)
+
+
+def test_average_is_exponential_after_its_warmup() -> None:
+    # The decay of 0.5 is reached after 9 steps; until then it is n / (n + 9).
+    values = [float(step % 7) for step in range(30)]
+    expected, mean = [], 0.0
+    for n, value in enumerate(values):
+        decay = min(0.5, n / (n + 9))
+        mean = decay * mean + (1 - decay) * value
+        expected.append(mean)
+    assert averages(0.5, values) == pytest.approx(expected, rel=1e-5)
+
+
+def test_first_steps_do_not_dominate_a_short_training() -> None:
+    # With a constant decay of 0.999, a tenth of the first weight's 1 would be forgotten after 100 steps.
+    assert averages(0.999, [1.0] + [0.0] * 99)[-1] < 1e-3
+
+
+def read_history(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "history.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("ema_decay", [0, 0.9])
+def test_averaged_weights_are_validated_and_saved(
+    run_bundle: Callable, dataset: Path, tmp_path: Path, ema_decay: float
+) -> None:
+    sizes = {"max_epochs": 1, "pairs_per_epoch": 3, "learning_rate": 0.01}
+    run_bundle("train", dataset_dir=dataset, output_dir=tmp_path, ema_decay=ema_decay, **sizes)
+    last = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert equal(last["average"], last["network"]) == (ema_decay == 0)
+    assert equal(torch.load(tmp_path / "model.pt", weights_only=True), last["average"])
+    run_bundle("train", "evaluate", dataset_dir=dataset, output_dir=tmp_path)
+    evaluated = json.loads((tmp_path / "metrics.json").read_text())["summary"]["dice"]["mean"]
+    assert float(read_history(tmp_path)[-1]["dice"]) == pytest.approx(evaluated, rel=1e-6)
+
+
+# --- half precision ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("bf16", "size"), [(True, 20), (False, 20), (True, 16)])
+def test_network_computes_in_half_precision_and_the_loss_does_not(bf16: bool, size: int) -> None:
+    network, image = MSFBNet([8, 8, 8]), torch.rand(1, 2, size, 16, 16)
+    dtypes = set()
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            module.register_forward_hook(lambda _, __, output: dtypes.add(output.dtype))
+    fields = PyramidInferer(bf16)(image, network)
+    loss = RegistrationLoss()(fields, image)
+    loss.backward()
+    assert dtypes == {torch.bfloat16 if bf16 and size == 20 else torch.float32}  # not where it is unsafe
+    assert {loss.dtype} | {tensor.dtype for tensor in fields} == {torch.float32}
+    assert {p.grad.dtype for p in network.parameters() if p.grad is not None} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_f": True, "avx512_bf16": True, "amx_bf16": False}, True),
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": True}, True),
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, False),  # computes it as float32, and slower
+        ({"architecture": "arm64"}, False),
+    ],
+)
+def test_cpu_gains_from_bf16_where_it_has_the_instructions(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, Any], expected: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert supports_bf16("cpu") is expected
+
+
+def test_cpu_gains_nothing_where_torch_is_too_old_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert supports_bf16("cpu") is False
+
+
+# --- targets ----------------------------------------------------------------------------------------------------------
+
+
+def test_loss_compares_the_target_where_a_batch_has_one() -> None:
+    image, target = torch.rand(1, 2, 4, 4, 4), torch.rand(1, 4, 4, 4, 4)
+    for batch, expected in (({"image": image}, image), ({"image": image, "target": target}, target)):
+        seen, compared = prepare_training_batch(batch, torch.device("cpu"))
+        assert torch.equal(seen, image)
+        assert torch.equal(compared, expected)
