@@ -1,0 +1,73 @@
+"""Training on virtual scans: the overlay configs/training/synthetic.yaml, end to end."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from scripts.data import RandSynthesizePaird, virtual_subject
+from scripts.data.anatomies import phantom_anatomy
+
+STAGES = [
+    {"epochs": 1, "spacing": 2, "size": None},
+    {"epochs": 2, "spacing": 1, "size": [16, 32, 16]},
+    {"epochs": 1, "spacing": 1, "size": None},
+]
+SIZES = {"max_epochs": 4, "pairs_per_epoch": 2, "val_interval": 4, "curriculum": STAGES}
+
+
+@pytest.fixture(scope="module")
+def label_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("labelmaps")
+    for seed in range(3):
+        labels = virtual_subject(phantom_anatomy((32, 32, 32)), seed).labels[0, 0].numpy()
+        nib.save(nib.Nifti1Image(labels.astype(np.int16), np.eye(4)), folder / f"map_{seed}.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def train(run_bundle: Callable, dataset: Path, label_dir: Path) -> Callable[..., None]:
+    def run(output_dir: Path, **options: Any) -> None:
+        given = {"dataset_dir": dataset, "label_dir": label_dir, "output_dir": output_dir}
+        run_bundle("train", "training/synthetic.yaml", **given, **SIZES, **options)
+
+    return run
+
+
+def test_volumes_grow_by_the_curriculum_and_a_resumed_training_goes_on_as_if_never_stopped(
+    train: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, made, limit = [], RandSynthesizePaird.__call__, None
+
+    def note(self: RandSynthesizePaird, data: dict) -> dict:
+        if len(sizes) == limit:
+            raise RuntimeError("stopped")
+        result = made(self, data)
+        sizes.append(tuple(result["image"].shape[1:]))
+        return result
+
+    monkeypatch.setattr(RandSynthesizePaird, "__call__", note)
+    train(tmp_path / "straight")
+    whole = [(16, 16, 16)] * 2 + [(16, 32, 16)] * 4 + [(32, 32, 32)] * 2
+    assert sizes == whole
+
+    sizes, limit = [], 5
+    with pytest.raises(RuntimeError):
+        train(tmp_path / "stopped")
+    sizes, limit = [], None
+    train(tmp_path / "stopped", resume=True)
+    assert sizes == whole[4:]
+    straight, stopped = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("straight", "stopped"))
+    assert straight["epoch"] == stopped["epoch"] == 4
+    for part in ("network", "average"):
+        for name, value in straight[part].items():
+            assert torch.equal(value, stopped[part][name]), name
+
+
+def test_missing_label_maps_are_said_in_one_line(train: Callable, refused: Callable, tmp_path: Path) -> None:
+    with refused("nowhere", "no such folder of label maps", "--label_dir"):
+        train(tmp_path / "out", overrides={"label_dir": str(tmp_path / "nowhere")})
