@@ -54,7 +54,8 @@ def unchanged_process() -> Callable:
 def bundle() -> Callable[..., ConfigWorkflow]:
     """`bundle("train", "datasets/lumir.yaml", dataset_dir=..., ...)`: merged configs on the CPU with overrides.
 
-    A grid just holds the phantoms: that of brains would take half a minute for each registration.
+    A grid just holds the phantoms: that of brains would take half a minute for each registration. Random weights move
+    things in one direction only where they need not move them back in the other.
     """
 
     def make(*configs: str, overrides: Mapping[str, Any] | None = None, **simple_overrides: Any) -> ConfigWorkflow:
@@ -63,6 +64,7 @@ def bundle() -> Callable[..., ConfigWorkflow]:
         ids = {
             "device": "$torch.device('cpu')",
             "network_def#channels": CHANNELS,
+            "network_def#symmetric": False,
             **({"network_size": [1, 1, 1]} if "inference" in configs else {}),
             **simple_overrides,
             **(overrides or {}),

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from unittest.mock import Mock
 
 import nibabel as nib
 import numpy as np
@@ -179,7 +180,13 @@ def test_voxelmorph_takes_part(run: Callable, tmp_path: Path) -> None:
 
 
 def test_trains_voxelmorph_by_the_same_recipe(run_bundle: Callable, dataset: Path, tmp_path: Path) -> None:
-    sizes = {"max_epochs": 1, "pairs_per_epoch": 1, "val_interval": 1, "network_def#channels": "keep"}
+    sizes = {
+        "max_epochs": 1,
+        "pairs_per_epoch": 1,
+        "val_interval": 1,
+        "network_def#channels": "keep",
+        "network_def#symmetric": "keep",
+    }
     run_bundle("train", "ablations/voxelmorph.yaml", dataset_dir=dataset, output_dir=tmp_path, overrides=sizes)
     weights = torch.load(tmp_path / "model.pt", weights_only=True)
     assert weights.keys() == VoxelMorphBaseline().state_dict().keys()
@@ -286,7 +293,7 @@ def test_a_run_killed_while_it_writes_keeps_the_rows_before(tmp_path: Path, monk
     results = Results(tmp_path / "comparison.csv")
     results.add("validation", "p", AFFINE, {"dice": 0.5})
     before = results.path.read_bytes()
-    monkeypatch.setattr(os, "replace", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(os, "replace", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         results.add("validation", "q", AFFINE, {"dice": 0.6})
     assert results.path.read_bytes() == before
