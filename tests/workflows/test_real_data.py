@@ -73,8 +73,9 @@ def test_mean_dice_at_the_affine_start(oasis: Path, label_of: Callable) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("weights", ["model", "model_oasis"])
 def test_raw_scans_are_registered_as_well_as_aligned_ones(
-    oasis: Path, shared_data: Path, run_bundle: Callable, tmp_path: Path
+    oasis: Path, shared_data: Path, run_bundle: Callable, tmp_path: Path, weights: str
 ) -> None:
     """With the shipped weights; docs/results.md has all pairs."""
     raw = shared_data / "raw"
@@ -83,9 +84,9 @@ def test_raw_scans_are_registered_as_well_as_aligned_ones(
         **{role: raw / f"{name}_T1.nii.gz" for role, name in (("fixed", 1003), ("moving", 1010))},
         **{f"{role}_label": raw / f"{name}_labels.nii.gz" for role, name in (("fixed", 1003), ("moving", 1010))},
         labels=list(label_names(oasis)),
-        weights=ROOT / "models" / "model_oasis.pt",
+        weights=ROOT / "models" / f"{weights}.pt",
         output_dir=tmp_path / "out",
-        overrides={"network_def#channels": "keep", "network_size": "keep"},
+        overrides=dict.fromkeys(("network_def#channels", "network_def#symmetric", "network_size"), "keep"),
     )
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["dice_before"] > 0.40
