@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.transforms import Orientation, Randomizable
+from monai.transforms import Orientation
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from scripts.data.loading import load_label
+from scripts.data.pairs import seed_from_torch
 from scripts.world import InputError
 
 
@@ -34,8 +35,7 @@ class LabelMapPairs(Dataset[dict[Hashable, Any]]):
     Args:
         data: the maps' files, on grids of one size after reorientation to RAS.
         transform: a `RandSynthesizePaird`, or another one that takes `fixed_label` and `moving_label`, `(1, X, Y, Z)`.
-            Each item seeds it from torch's global generator, so that what restores that (as a resumed training does)
-            makes the same pairs again.
+            See `seed_from_torch`.
 
     Raises:
         InputError: for bad files, or maps of different sizes.
@@ -58,6 +58,5 @@ class LabelMapPairs(Dataset[dict[Hashable, Any]]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"pair {index} of {len(self)}")
         fixed, moving = divmod(index % len(self), len(self._maps))
-        if isinstance(self.transform, Randomizable):
-            self.transform.set_random_state(seed=int(torch.randint(2**31, ())))
+        seed_from_torch(self.transform)
         return self.transform({"fixed_label": self._maps[fixed], "moving_label": self._maps[moving]})

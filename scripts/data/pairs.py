@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from monai.data import CacheDataset, MetaTensor
-from monai.transforms import Compose, Transform
+from monai.transforms import Compose, Randomizable, Transform
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -32,6 +32,7 @@ class PairDataset(Dataset[dict[str, Any]]):
         cache_rate: share of the scans to keep in memory; the others are read at every use.
         num_workers: threads that fill the memory.
         progress: show a progress bar while it fills.
+        pair_transform: applied to every item, such as a random crop; see `seed_from_torch`.
 
     An item is a dict of `image` `(2, X, Y, Z)` float32, fixed and moving, with the fixed image's affine; where the
     scans have them, `fixed_label` and `moving_label` `(1, X, Y, Z)` int32 and `fixed_keypoints` and
@@ -50,11 +51,13 @@ class PairDataset(Dataset[dict[str, Any]]):
         cache_rate: float = 1.0,
         num_workers: int = 2,
         progress: bool = True,
+        pair_transform: Callable[..., Any] | None = None,
     ) -> None:
         if not data:
             raise ValueError("PairDataset needs scans or pairs, got none")
         self.data = data
         self.transform = transform
+        self.pair_transform = pair_transform
         self._pairs: list[tuple[int, int]] | None = None
         scans = list(data)
         if "fixed" in data[0]:
@@ -76,7 +79,11 @@ class PairDataset(Dataset[dict[str, Any]]):
         fixed_index, moving_index = self._scan_indices(index % len(self))
         with _plain_input_errors():
             fixed, moving = self._scans[fixed_index], self._scans[moving_index]
-        return _pair_item(fixed, moving)
+        item = _pair_item(fixed, moving)
+        if self.pair_transform is None:
+            return item
+        seed_from_torch(self.pair_transform)
+        return self.pair_transform(item)
 
     def _scan_indices(self, index: int) -> tuple[int, int]:
         if self._pairs is not None:
@@ -110,6 +117,15 @@ class PairSampler(Sampler[int]):
         if self.num_samples > available:
             return iter(torch.randint(available, (self.num_samples,)).tolist())
         return iter(torch.randperm(available)[: self.num_samples].tolist())
+
+
+def seed_from_torch(transform: Callable[..., Any]) -> None:
+    """Seed a random transform of MONAI's, which draws in NumPy, from torch's global generator.
+
+    What restores that generator, as a resumed training does, then makes the same items again.
+    """
+    if isinstance(transform, Randomizable):
+        transform.set_random_state(seed=int(torch.randint(2**31, ())))
 
 
 @contextmanager

@@ -8,6 +8,9 @@ from torch.nn.functional import interpolate, pad
 from scripts.networks.encoder import convolution
 
 
+MATCHED = 8  # channels that are correlated; all of them would take most of the time
+
+
 class LocalAttention(nn.Module):
     """Voxel gates from a wide neighbourhood: what matters here.
 
@@ -101,6 +104,7 @@ class MSFB(nn.Module):
         )
         self.local_attention = LocalAttention(stacked) if gated and attention in ("both", "local") else nn.Identity()
         self.comparison = comparison
+        self.match = nn.Conv3d(stacked // 2, MATCHED, kernel_size=1) if comparison == "correlation" else nn.Identity()
         compared = {"none": 0, "difference": stacked // 2, "correlation": 27}[comparison]
         self.fuse = nn.Sequential(convolution(stacked + compared + 3, channels), convolution(channels, channels))
 
@@ -124,5 +128,5 @@ class MSFB(nn.Module):
         if self.comparison == "difference":
             inputs.append((fixed - moving).abs())
         elif self.comparison == "correlation":
-            inputs.append(local_correlation(fixed, moving))
+            inputs.append(local_correlation(self.match(fixed), self.match(moving)))
         return self.fuse(torch.cat(inputs, dim=1))

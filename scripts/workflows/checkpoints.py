@@ -18,12 +18,12 @@ from scripts.world import InputError
 logger = logging.getLogger(__name__)
 
 
-def load_weights(network: nn.Module, path: str | os.PathLike[str], name: str = "network") -> nn.Module:
+def load_weights(network: nn.Module, path: str | os.PathLike[str] | None, name: str = "network") -> nn.Module:
     """Load a state_dict, or the `network` of a checkpoint, into a network.
 
     Args:
         network: gets the weights.
-        path: of the file.
+        path: of the file; None leaves the network as it is.
         name: of the network in a checkpoint.
 
     Returns:
@@ -32,6 +32,8 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], name: str = "
     Raises:
         InputError: if the file is missing or unreadable, or does not fit the network (it names what differs).
     """
+    if path is None:
+        return network
     content = _read(path)
     state = content.get(name, content)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

@@ -25,6 +25,7 @@ from scripts.workflows.baselines import METHODS, SYN, Method, make_methods
 from scripts.workflows.comparison_table import Results, comparison_text
 from scripts.workflows.jobs import ROLES
 from scripts.workflows.registration import ToWorld
+from scripts.workflows.stages import stage
 from scripts.workflows.start import start_registration
 from scripts.workflows.steps import lncc, score_inputs
 from scripts.world import Grid, InputError, existing_file
@@ -249,11 +250,14 @@ def _warm_up(methods: Sequence[Method], item: Item) -> None:
 
 
 def _timed(method: Method, item: Item) -> tuple[Tensor, Figures]:
-    """The field, and what its computation alone took; CPU seconds are those of all threads."""
+    """The field, and what its computation took: CPU seconds are those of all threads, the memory that of the process."""
     image = item["image"][None]
-    wall, cpu = time.perf_counter(), time.process_time()
-    field = method.field(image, item["grid"].affine)
-    return field, {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+    stages: dict[str, Figures] = {}
+    with stage(stages, method.name):
+        cpu = time.process_time()
+        field = method.field(image, item["grid"].affine)
+        cpu = time.process_time() - cpu
+    return field, stages[method.name] | {"cpu_seconds": cpu}
 
 
 def _lengths_mm(item: Item, field: Tensor) -> Tensor:

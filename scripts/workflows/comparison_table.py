@@ -23,6 +23,7 @@ _COLUMNS = {
     "inverse_consistency_mm": ("both orders (mm)", ".2f"),
     "seconds": ("seconds", ".1f"),
     "cpu_seconds": ("CPU seconds", ".1f"),
+    "peak_memory_mb": ("peak memory (MB)", ".0f"),
 }
 _FIGURES = {  # of each study, pair by pair
     "validation": ("dice", "Mean Dice of each validation pair"),
@@ -81,8 +82,8 @@ def comparison_text(rows: Sequence[Row], methods: Sequence[Method], studies: Map
     }
     parts = [
         "# Comparison on the validation pairs\n\nMean ± standard deviation over the pairs; NDV where the moving image "
-        "is above 0; both orders: how far a point of the fixed brain is from itself after both fields; seconds and CPU "
-        "seconds (all threads) are those of the field alone.\n",
+        "is above 0; both orders: how far a point of the fixed brain is from itself after both fields; seconds, CPU "
+        "seconds (all threads) and the process's peak memory are those of the field alone.\n",
         _summary(found["validation"]),
     ]
     for study, by_method in found.items():

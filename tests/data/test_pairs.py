@@ -10,7 +10,15 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, MetaTensor
-from monai.transforms import Compose, DivisiblePadd, MapTransform, Orientationd, RandScaleIntensityd, ScaleIntensityd
+from monai.transforms import (
+    Compose,
+    DivisiblePadd,
+    MapTransform,
+    Orientationd,
+    RandScaleIntensityd,
+    RandSpatialCropd,
+    ScaleIntensityd,
+)
 
 from scripts.data import LoadScand, PairDataset, PairSampler
 from scripts.world import InputError
@@ -139,6 +147,23 @@ def test_random_transforms_act_anew_on_the_scan_that_was_read_once(tmp_path: Pat
     dataset = PairDataset(scans, transform, progress=False)
     assert not torch.equal(dataset[0]["image"], dataset[0]["image"])
     assert set(load.loads.values()) == {1}
+
+
+def test_pair_transform_cuts_both_images_at_one_place_which_torchs_generator_says(tmp_path: Path) -> None:
+    crop = RandSpatialCropd("image", roi_size=[3, 3, 3], random_size=False)
+    data = [{"image": str(tmp_path / f"P_{number}.nii.gz")} for number in (1, 2)]
+    # Every voxel tells where it is, in the fixed image as in the moving one.
+    place = np.arange(8 * 8 * 8, dtype=np.float32).reshape(8, 8, 8)
+    for scan in data:
+        nib.save(nib.Nifti1Image(place, RAS), scan["image"])
+    pairs = PairDataset(data, prepare(), progress=False, pair_transform=crop)
+    torch.manual_seed(1)
+    boxes = [pairs[0]["image"] for _ in range(8)]
+    assert {box.shape for box in boxes} == {(2, 3, 3, 3)}
+    assert all(torch.equal(box[0], box[1]) for box in boxes)
+    assert len({box.mean().item() for box in boxes}) > 3
+    torch.manual_seed(1)
+    assert all(torch.equal(box, pairs[0]["image"]) for box in boxes)
 
 
 def test_labels_that_are_not_loaded_are_left_out(tmp_path: Path) -> None:

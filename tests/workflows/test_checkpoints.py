@@ -181,6 +181,7 @@ def test_weights_come_from_a_state_dict_or_a_training_checkpoint(tmp_path: Path)
     for name in ("model.pt", "last.pt"):
         loaded = load_weights(nn.Linear(2, 2), tmp_path / name)
         assert torch.equal(loaded.weight, source.weight)
+    assert load_weights(source, None) is source
 
 
 def test_misfit_names_what_is_missing_unknown_and_reshaped(tmp_path: Path) -> None:

@@ -306,3 +306,15 @@ def test_lumir_overlay_keeps_the_model_whose_images_agree_best(
     values = [float(row["lncc"]) for row in read_history(tmp_path)]
     assert all(0 < value < 1 for value in values)
     assert read_checkpoint(tmp_path / "last.pt")["best_model"]["best"] == max(values)
+
+
+@pytest.mark.parametrize("overlay", ["boxes", "short"])
+def test_training_starts_from_given_weights(
+    run_bundle: Callable, dataset: Path, straight: Path, tmp_path: Path, overlay: str
+) -> None:
+    given = straight / "model.pt"
+    sizes = {**SIZES, "max_epochs": 1, "learning_rate": 0, "overrides": {"weights": str(given)}}
+    if overlay == "boxes":
+        sizes["box"] = [16, 16, 16]
+    run_bundle("train", f"training/{overlay}.yaml", dataset_dir=dataset, output_dir=tmp_path, **sizes)
+    assert differences(read_checkpoint(given), read_checkpoint(tmp_path / "model.pt")) == []
