@@ -1,6 +1,7 @@
 """What scanners do to a scan: texture, blur, bias field, noise, loss of resolution, missing slices, gamma."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,9 +23,7 @@ def corrupt(scan: Tensor, generator: torch.Generator) -> Tensor:
     size = list(scan.shape[1:])
     foreground = scan > 0
 
-    def draw(low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), generator=generator, device=scan.device))
-
+    draw = partial(uniform, generator)
     # Texture: grain of two widths, in voxels.
     for width in (2.0, 8.0):
         scan = scan * (1 + draw(0, 0.07) * smooth_noise(size, width, 1, generator))
@@ -38,6 +37,11 @@ def corrupt(scan: Tensor, generator: torch.Generator) -> Tensor:
     if draw(0, 1) < 0.1:
         scan = _lose_border(scan, int(draw(0, 6)), draw(0, 0.2))
     return _bright_end(scan) ** draw(0.75, 1.35)
+
+
+def uniform(generator: torch.Generator, low: float, high: float) -> float:
+    """A number between two others, drawn on the generator's device."""
+    return low + (high - low) * float(torch.rand((), generator=generator, device=generator.device))
 
 
 def smooth_noise(size: Sequence[int], width: float, channels: int, generator: torch.Generator) -> Tensor:

@@ -6,6 +6,7 @@ NumPy, on the CPU.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, grid_sample, interpolate
 
 from scripts.data.contrast import CSF_AROUND, EXTRACEREBRAL, LARGEST_LABEL, random_contrast, t1_contrast
-from scripts.data.corruption import corrupt, smooth_noise
+from scripts.data.corruption import corrupt, smooth_noise, uniform
 from scripts.spatial import integrate, resize_field
 
 _NEAR = 8  # voxels of the map: skull stripping keeps what has enough brain within a box of this width
@@ -27,7 +28,7 @@ class RandSynthesizePaird(Randomizable, MapTransform):
 
     Args:
         keys: of the fixed and the moving label map, `(1, X, Y, Z)` integers as in `scripts.data.contrast`.
-        spacing: voxels of the map per voxel of the scans, along each axis: 2 makes half-size volumes.
+        spacing: voxels of the map per voxel of the scans, along each axis: 1, 2 (half-size volumes) or 4.
         size: of the scans, `(D, H, W)` in their voxels, a random box of the map; None takes all of it, padded to
             multiples of 16.
         head_probability: share of pairs with the whole head; the others are skull-stripped.
@@ -58,6 +59,7 @@ class RandSynthesizePaird(Randomizable, MapTransform):
         self.deformation = deformation
         self.device = torch.device(device)
         self.generator = torch.Generator(self.device)
+        self._draw = partial(uniform, self.generator)
         self._brain = torch.zeros(LARGEST_LABEL + 1, device=self.device)
         self._brain[1:EXTRACEREBRAL] = 1
         self._brain[CSF_AROUND] = 0
@@ -72,9 +74,9 @@ class RandSynthesizePaird(Randomizable, MapTransform):
         maps = [torch.as_tensor(data[key], device=self.device)[0] for key in self.keys]
         whole = [-(-n // (16 * self.spacing)) * 16 for n in maps[0].shape]
         size = list(self.size) if self.size is not None else whole
-        corner = [int(self._uniform(0, n - m + 1)) for n, m in zip(whole, size, strict=True)]
-        flipped = self._uniform(0, 1) < 0.5
-        head = self._uniform(0, 1) < self.head_probability
+        corner = [int(self._draw(0, n - m + 1)) for n, m in zip(whole, size, strict=True)]
+        flipped = self._draw(0, 1) < 0.5
+        head = self._draw(0, 1) < self.head_probability
         contrasts, clean = self._contrasts()
 
         result = dict(data)
@@ -85,7 +87,7 @@ class RandSynthesizePaird(Randomizable, MapTransform):
             scans = _at(scans, positions, labels.shape)
             if not head:
                 nearby = self._smooth(scans[3:])
-                scans[:1] *= nearby > self._uniform(0.1, 0.5)
+                scans[:1] *= nearby > self._draw(0.1, 0.5)
                 scans[1:3] *= nearby > 0.3
             images.append(corrupt(scans[:1], self.generator))
             targets.append(scans[1:3])
@@ -94,7 +96,7 @@ class RandSynthesizePaird(Randomizable, MapTransform):
 
     def _contrasts(self) -> tuple[list[Tensor], list[Tensor]]:
         """Of the fixed and the moving scan; of the two clean ones."""
-        kind = self._uniform(0, 1)
+        kind = self._draw(0, 1)
         if kind < _T1_PAIRS:
             contrasts = [t1_contrast(self.generator), t1_contrast(self.generator)]
         elif kind < _T1_PAIRS + _ONE_CONTRAST:
@@ -127,7 +129,7 @@ class RandSynthesizePaird(Randomizable, MapTransform):
         for width, weight in ((64, 1.0), (32, 0.5), (16, 0.15)):
             velocity += weight * smooth_noise(quarter, width / (4 * self.spacing), 3, self.generator)[None]
         length = torch.linalg.vector_norm(velocity, dim=1).mean()
-        velocity *= self._uniform(0, self.deformation) / (4 * self.spacing) / length
+        velocity *= self._draw(0, self.deformation) / (4 * self.spacing) / length
         field = resize_field(integrate(velocity), list(size))[0] * self.spacing
         return field + self._normal(3, 1, 1, 1)
 
@@ -136,9 +138,6 @@ class RandSynthesizePaird(Randomizable, MapTransform):
         size = list(brain.shape[1:])
         coarse = interpolate(brain[None], size=[max(n * self.spacing // _NEAR, 1) for n in size], mode="area")
         return interpolate(coarse, size=size, mode="trilinear", align_corners=False)[0]
-
-    def _uniform(self, low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), generator=self.generator, device=self.device))
 
     def _normal(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self.generator, device=self.device)

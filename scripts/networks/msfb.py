@@ -7,7 +7,6 @@ from torch.nn.functional import interpolate, pad
 
 from scripts.networks.encoder import convolution
 
-
 MATCHED = 8  # channels that are correlated; all of them would take most of the time
 
 

@@ -25,15 +25,15 @@ class MSFBNet(nn.Module):
         fusion: how an MSFB joins features: `attention`, `concat` or `add`.
         attention: which gates `fusion="attention"` has: `both`, `global`, `local` or `none`.
         comparison: of both images' features, as another input of the MSFBs: `none`, `difference` or `correlation`.
-        iterations: how often each scale corrects its own result, finest first; None is once.
+        iterations: how often each scale between the coarsest and the finest one corrects its own result.
         diffeomorphic: take residuals as stationary velocity fields and integrate them; otherwise as displacements.
         symmetric: warp both images half-way towards each other, and take half the difference of what the MSFB says of
             them in either order (after SITReg, Honkamaa & Marttinen, MELBA 2024): the field of the swapped pair is
             then the inverse. Needs `diffeomorphic` for that. The parameters are the same either way.
 
     Raises:
-        ValueError: for an unknown `fusion`, `attention` or `comparison`, a `field_scale` without a scale, or another
-            number of `iterations` than of scales.
+        ValueError: for an unknown `fusion`, `attention` or `comparison`, a `field_scale` without a scale, or
+            `iterations` below 1.
     """
 
     def __init__(
@@ -43,16 +43,16 @@ class MSFBNet(nn.Module):
         auxiliary_decoder: bool = True,
         fusion: str = "attention",
         attention: str = "both",
-        comparison: str = "none",
-        iterations: Sequence[int] | None = None,
+        comparison: str = "correlation",
+        iterations: int = 2,
         diffeomorphic: bool = True,
-        symmetric: bool = False,
+        symmetric: bool = True,
     ) -> None:
         super().__init__()
         if not 0 <= field_scale < len(channels):
             raise ValueError(f"field_scale is between 0 and {len(channels) - 1}, not {field_scale}")
-        if iterations is not None and (len(iterations) != len(channels) or min(iterations) < 1):
-            raise ValueError(f"iterations are {len(channels)} numbers from 1, one per scale, not {iterations}")
+        if iterations < 1:
+            raise ValueError(f"iterations are a number from 1, not {iterations}")
         self.field_scale = field_scale
         self.diffeomorphic = diffeomorphic
         self.symmetric = symmetric
@@ -65,7 +65,8 @@ class MSFBNet(nn.Module):
         self.blocks = nn.ModuleList(
             MSFB(c, auxiliary_decoder and i > 0, fusion, attention, comparison) for i, c in enumerate(used[::-1])
         )
-        self.iterations = [1] * len(used) if iterations is None else list(iterations[field_scale:])[::-1]
+        # The finest scale takes nearly all of the time, and the coarsest sees little: once is enough.
+        self.iterations = [iterations if 0 < i < len(used) - 1 else 1 for i in range(len(used))]
         self.heads = nn.ModuleList(_field_head(c) for c in used[::-1])
 
     def forward(self, image: Tensor) -> Tensor:

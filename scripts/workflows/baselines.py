@@ -56,6 +56,7 @@ def make_methods(
     voxelmorph_weights: str | None = None,
     refine_steps: int = 50,
     threads: int | None = None,
+    bf16: bool = False,
 ) -> list[Method]:
     """The methods of a comparison, in the order of its rows.
 
@@ -67,6 +68,7 @@ def make_methods(
         voxelmorph_weights: a file; without one, `voxelmorph` is left out, with a note.
         refine_steps: of `refined`.
         threads: of ANTs.
+        bf16: whether our network computes in bfloat16; VoxelMorph is as MONAI has it.
 
     Raises:
         InputError: for an unknown method, weights that are missing, do not fit or share a name, or without antspyx
@@ -89,11 +91,14 @@ def make_methods(
             methods.append(Method(kind, kind, file_sha256(str(voxelmorph_weights)), "", predicted(baseline)))
         elif kind == "msfbnet":
             methods += [
-                Method(kind, f"msfbnet {name}", digest, definition, predicted(own)) for name, digest, own in trained
+                Method(kind, f"msfbnet {name}", digest, definition, predicted(own, bf16))
+                for name, digest, own in trained
             ]
         else:
             methods += [
-                Method(kind, f"refined {name}, {refine_steps} steps", digest, definition, refined(own, refine_steps))
+                Method(
+                    kind, f"refined {name}, {refine_steps} steps", digest, definition, refined(own, refine_steps, bf16)
+                )
                 for name, digest, own in trained
             ]
     return methods
@@ -126,20 +131,21 @@ def syn(ants: ModuleType, **options: Any) -> Callable[[Tensor, NDArray[np.floati
     return register
 
 
-def predicted(network: nn.Module) -> Callable[[Tensor, NDArray[np.floating]], Tensor]:
-    """A network's field."""
+def predicted(network: nn.Module, bf16: bool = False) -> Callable[[Tensor, NDArray[np.floating]], Tensor]:
+    """A network's field, by `PaddedInferer`."""
     network.eval()
+    infer = PaddedInferer(bf16)
 
     def register(image: Tensor, affine: NDArray[np.floating]) -> Tensor:
         with torch.no_grad():
-            return PaddedInferer()(image, network)
+            return infer(image, network)
 
     return register
 
 
-def refined(network: nn.Module, steps: int) -> Callable[[Tensor, NDArray[np.floating]], Tensor]:
+def refined(network: nn.Module, steps: int, bf16: bool = False) -> Callable[[Tensor, NDArray[np.floating]], Tensor]:
     """A network's field, refined on the pair."""
-    predict = predicted(network)
+    predict = predicted(network, bf16)
     return lambda image, affine: refine(image, predict(image, affine), steps).field
 
 

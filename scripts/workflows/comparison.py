@@ -26,7 +26,7 @@ from scripts.workflows.comparison_table import Results, comparison_text
 from scripts.workflows.jobs import ROLES
 from scripts.workflows.registration import ToWorld
 from scripts.workflows.stages import stage
-from scripts.workflows.start import start_registration
+from scripts.workflows.start import start_registration, supports_bf16
 from scripts.workflows.steps import lncc, score_inputs
 from scripts.world import Grid, InputError, existing_file
 
@@ -100,8 +100,9 @@ def compare(
     start_registration(output_dir, 0, threads)
     config = _config(config_file, dataset_dir)
     network = config.get_parsed_content("network_def")
-    definition = json.dumps(config["network_def"])
-    ways = make_methods(methods.split(","), network, definition, weights, voxelmorph_weights, refine, threads)
+    bf16 = supports_bf16("cpu")
+    definition = json.dumps({**config["network_def"], "bf16": bf16})
+    ways = make_methods(methods.split(","), network, definition, weights, voxelmorph_weights, refine, threads, bf16)
     results = Results(Path(output_dir) / "comparison.csv")
     studies = _studies(config, dataset_dir, landmarks_dir, pairs, ways)
     for study in studies:
@@ -250,7 +251,7 @@ def _warm_up(methods: Sequence[Method], item: Item) -> None:
 
 
 def _timed(method: Method, item: Item) -> tuple[Tensor, Figures]:
-    """The field, and what its computation took: CPU seconds are those of all threads, the memory that of the process."""
+    """The field, and what it took: CPU seconds are those of all threads, memory is that of the process."""
     image = item["image"][None]
     stages: dict[str, Figures] = {}
     with stage(stages, method.name):

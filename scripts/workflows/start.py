@@ -53,7 +53,7 @@ def flag(value: bool | str) -> bool:
 
 
 def supports_bf16(device: torch.device | str) -> bool:
-    """Whether training gains from bf16 autocast there: on a GPU or a CPU that computes in it."""
+    """Whether a network gains from bf16 autocast there: on a GPU or a CPU that computes in it."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported()
     # Older versions of torch cannot tell.

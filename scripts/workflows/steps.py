@@ -53,14 +53,22 @@ class PyramidInferer(Inferer):
 
 
 class PaddedInferer(Inferer):
-    """Register images of any size: pad with zeros to the multiple that the network needs, crop its field."""
+    """Register images of any size: pad with zeros to the multiple that the network needs, crop its field.
+
+    Args:
+        bf16: whether the network computes in bfloat16; fields stay in the images' precision.
+    """
+
+    def __init__(self, bf16: bool = False) -> None:
+        self.bf16 = bf16
 
     def __call__(self, inputs: Tensor, network: Any, *_: Any, **__: Any) -> Tensor:
         """`(B, 2, D, H, W)` -> field `(B, 3, D, H, W)`, voxels."""
         depth, height, width = inputs.shape[2:]
         missing = [-size % network.multiple for size in (width, height, depth)]
         padded = pad(inputs, [0, missing[0], 0, missing[1], 0, missing[2]])
-        return network(padded)[:, :, :depth, :height, :width]
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bf16):
+            return network(padded)[:, :, :depth, :height, :width]
 
 
 class LastValidation:

@@ -13,16 +13,15 @@ SIZE = (32, 48, 16)
 
 OPTIONS = [
     {},
+    {"comparison": "none", "iterations": 1, "symmetric": False},
     {"auxiliary_decoder": False},
     {"fusion": "add"},
     {"attention": "global"},
     {"attention": "none"},
     {"diffeomorphic": False},
     {"comparison": "difference"},
-    {"comparison": "correlation", "iterations": (1, 1, 2, 2, 1)},
-    {"symmetric": True},
     {"field_scale": 0},
-    {"field_scale": 2, "channels": (8, 16, 32)},
+    {"field_scale": 2, "channels": (8, 16, 32), "symmetric": False},
 ]
 
 
@@ -42,7 +41,7 @@ def moving_network(**options) -> MSFBNet:
     image = pair(0, *SIZE)
     while not 2 < (displacement := net(image).norm(dim=1).mean()) < 4:
         for head in net.heads:
-            head.weight.mul_(3 / displacement)
+            head.weight.mul_((3 / displacement) ** 0.5)
     return net
 
 

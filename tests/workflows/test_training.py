@@ -41,7 +41,7 @@ torch.save = save_or_die
 dataset_dir, output_dir = sys.argv[1:]
 workflow = ConfigWorkflow(
     "configs/train.json", logging_file=False, device="$torch.device('cpu')", dataset_dir=dataset_dir,
-    output_dir=output_dir, max_epochs=4, pairs_per_epoch=2, val_interval=1,
+    output_dir=output_dir, max_epochs=4, pairs_per_epoch=2, val_interval=1, bf16=False,
     **{"network_def#channels": [8, 8, 8], "network_def#symmetric": False},
 )
 workflow.initialize()

@@ -20,6 +20,7 @@ from scripts.workflows import (
     ClipGradients,
     Curriculum,
     ExponentialMovingAverage,
+    PaddedInferer,
     PyramidInferer,
     prepare_training_batch,
     supports_bf16,
@@ -205,6 +206,15 @@ def test_network_computes_in_half_precision_and_the_loss_does_not(bf16: bool, si
     assert dtypes == {torch.bfloat16 if bf16 and size == 20 else torch.float32}  # not where it is unsafe
     assert {loss.dtype} | {tensor.dtype for tensor in fields} == {torch.float32}
     assert {p.grad.dtype for p in network.parameters() if p.grad is not None} == {torch.float32}
+
+
+@torch.no_grad()
+def test_half_precision_moves_a_predicted_field_by_hundredths_of_voxels(lively_network: MSFBNet) -> None:
+    image = torch.rand(1, 2, 24, 18, 20, generator=torch.Generator().manual_seed(0))
+    full, half = (PaddedInferer(bf16)(image, lively_network) for bf16 in (False, True))
+    assert half.dtype == torch.float32
+    assert full.norm(dim=1).mean() > 1
+    assert 0 < (half - full).norm(dim=1).mean() < 0.05
 
 
 @pytest.mark.parametrize(
