@@ -440,13 +440,13 @@ def test_has_at_most_three_million_parameters() -> None:
 
 
 @torch.no_grad()
-def test_takes_at_most_30_gmacs() -> None:
+def test_takes_at_most_42_gmacs() -> None:
     # On the meta device nothing is computed, but every convolution is counted.
     with FlopCounterMode(display=False) as counter:
         MSFBNet().to("meta")(torch.zeros(1, 2, 96, 112, 96, device="meta"))
     gmacs = counter.get_total_flops() / 2e9
     print(f"{gmacs:.1f} GMACs at 96×112×96")
-    assert 5 < gmacs <= 30
+    assert 5 < gmacs <= 42
 
 
 @pytest.mark.slow
