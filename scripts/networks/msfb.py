@@ -7,7 +7,7 @@ from torch.nn.functional import interpolate, pad
 
 from scripts.networks.encoder import convolution
 
-MATCHED = 8  # channels that are correlated; all of them would take most of the time
+MATCHED = 8  # channels that are correlated: the time it takes grows with them
 
 
 class LocalAttention(nn.Module):
@@ -69,8 +69,8 @@ class MSFB(nn.Module):
             of each image to its low-level ones).
         attention: the gates of `fusion="attention"`: `both`, `global` (per channel, from the whole volume), `local`
             (per voxel, from a neighbourhood) or `none`, which is `fusion="concat"`.
-        comparison: what is added to the fused features: `none`; the `difference` of both images' features; their
-            `correlation` with the neighbourhood (`local_correlation`).
+        comparison: what is added to the fused features: `none`; the `difference` of both images' features; the
+            `correlation` of a few learnt projections of them with the neighbourhood (`local_correlation`).
 
     Raises:
         ValueError: for an unknown `fusion`, `attention` or `comparison`.
