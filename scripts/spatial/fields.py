@@ -21,8 +21,9 @@ def resize_field(field: Tensor, size: list[int]) -> Tensor:
         `(B, 3, D', H', W')`, voxels of the new grid.
     """
     resized = interpolate(field, size=size, mode="trilinear", align_corners=False)
-    factors = [size[0] / field.shape[2], size[1] / field.shape[3], size[2] / field.shape[4]]
-    return resized * torch.tensor(factors, dtype=field.dtype, device=field.device).view(1, 3, 1, 1, 1)
+    # Axis by axis: a tensor of these factors would be a constant of an exported graph, whatever the size.
+    along = resized.unbind(1)
+    return torch.stack([along[i] * (size[i] / field.shape[2 + i]) for i in range(3)], dim=1)
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:

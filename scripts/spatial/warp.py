@@ -49,4 +49,6 @@ def warp(image: Tensor, field: Tensor, mode: str = "linear") -> Tensor:
 
 
 def _normalised_axis(size: int, like: Tensor) -> Tensor:
-    return torch.linspace(-1.0, 1.0, size, dtype=like.dtype, device=like.device)
+    # Not linspace: torch.export takes its number of steps for a constant.
+    voxels = torch.arange(size, dtype=like.dtype, device=like.device)
+    return (2 * voxels - (size - 1)) / max(size - 1, 1)
