@@ -206,6 +206,29 @@ def compare(
     run(**given)
 
 
+def exports(
+    output_dir: str,
+    weights: str = "models/model.pt",
+    config_file: str = INFERENCE,
+    threads: int | None = None,
+) -> None:
+    """Export the network for other runtimes: TorchScript, torch.export, ONNX and AOTInductor.
+
+    Each file is read back, checked against PyTorch's own result and timed beside it, on the CPU.
+
+    Args:
+        output_dir: where the files and exports.md go.
+        weights: of the network.
+        config_file: whose network is exported; or several files, with commas between.
+        threads: of the CPU.
+    """
+    given = dict(locals())
+    from scripts.workflows.exports import exports as run
+
+    _check_place()
+    run(**given)
+
+
 def samples(label_dir: str, output: str, count: int = 12, seed: int = 0) -> None:
     """Draw virtual pairs as training from label maps sees them.
 
@@ -248,7 +271,8 @@ def demo() -> None:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    command.__name__: command for command in (register, apply, points, convert, jacobian, compare, samples, demo)
+    command.__name__: command
+    for command in (register, apply, points, convert, jacobian, compare, exports, samples, demo)
 }
 
 

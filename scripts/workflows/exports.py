@@ -1,0 +1,196 @@
+"""The network in the formats of other runtimes: made, checked against eager mode, and timed beside it."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import torch
+from monai.bundle import ConfigParser
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from scripts.data import phantom_anatomy, virtual_pair
+from scripts.metrics import write_complete
+from scripts.workflows.checkpoints import load_weights
+from scripts.workflows.start import start_registration
+from scripts.world import existing_file
+
+EXAMPLE = (48, 64, 80)  # what is traced; axes of 1 voxel at any scale would be taken for constants
+CHECKED = ((96, 112, 96), (64, 96, 80))  # other sizes; the first is timed, too
+ROUNDS = 3
+TOLERANCE = 1e-3  # voxels
+
+Run = Callable[[Tensor], Tensor]
+
+
+class Format(NamedTuple):
+    """A format that the network is exported to.
+
+    Attributes:
+        file: its name.
+        write: writes the file from the network and its traced program.
+        load: reads the file back into what computes the field from the image.
+        lacks: what it needs and is not installed; empty if nothing.
+    """
+
+    file: str
+    write: Callable[[nn.Module, ExportedProgram, Path], object]
+    load: Callable[[Path], Run]
+    lacks: Callable[[], str]
+
+
+def exports(
+    output_dir: str,
+    weights: str = "models/model.pt",
+    config_file: str = "configs/inference.json",
+    threads: int | None = None,
+) -> None:
+    """Export the network to every format, in float32 on the CPU, and write `exports.md`: size, difference, speed.
+
+    Args:
+        output_dir: where the files go.
+        weights: of the network.
+        config_file: whose `network_def` is exported; or several files, with commas between.
+        threads: of the CPU.
+
+    Raises:
+        InputError: for bad files or arguments.
+        RuntimeError: if a format's field is further than `TOLERANCE` from that of eager mode.
+    """
+    start_registration(output_dir, 0, threads)
+    files = [str(existing_file(part.strip(" []'\""))) for part in config_file.split(",")]
+    config = ConfigParser(ConfigParser.load_config_files(files))
+    network = load_weights(config.get_parsed_content("network_def"), weights).eval()
+    with torch.no_grad():
+        runs = {"eager": network, **_made(network, Path(output_dir))}
+        images = [example_image(size) for size in CHECKED]
+        differences = largest_differences(runs, images)
+        seconds = alternating_seconds(runs, images[0])
+    text = _table(runs, differences, seconds, Path(output_dir))
+    path = Path(output_dir) / "exports.md"
+    write_complete(path, lambda file: print(text, end="", file=file))
+    print(f"\n{text}\ntable: {path}")
+    wrong = [name for name, difference in differences.items() if not difference <= TOLERANCE]
+    if wrong:
+        raise RuntimeError(f"{', '.join(wrong)}: further than {TOLERANCE} voxel from eager mode")
+
+
+def traced(network: nn.Module) -> ExportedProgram:
+    """The network as a program of `torch.export`, for any size that it takes."""
+    every_size = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC, 4: Dim.DYNAMIC}
+    return torch.export.export(network, (example_image(EXAMPLE),), dynamic_shapes=(every_size,))
+
+
+def example_image(size: tuple[int, int, int]) -> Tensor:
+    """Two virtual people, `(1, 2, *size)`."""
+    pair = virtual_pair(phantom_anatomy(size), seed=0)
+    return torch.cat([pair.fixed.image, pair.moving.image], dim=1)
+
+
+def largest_differences(runs: Mapping[str, Run], images: Sequence[Tensor]) -> dict[str, float]:
+    """How far each field is from that of `eager` at most, over all images, in voxels."""
+    worst = dict.fromkeys(runs, 0.0)
+    for image in images:
+        expected = runs["eager"](image)
+        for name, run in runs.items():
+            worst[name] = max(worst[name], (run(image) - expected).norm(dim=1).max().item())
+    return worst
+
+
+def alternating_seconds(runs: Mapping[str, Run], image: Tensor) -> dict[str, list[float]]:
+    """CPU seconds of all threads, `ROUNDS` times each, in turn, so that other load on the machine hits all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(ROUNDS):
+        for name, run in runs.items():
+            began = time.process_time()
+            run(image)
+            seconds[name].append(time.process_time() - began)
+    return seconds
+
+
+def _made(network: nn.Module, folder: Path) -> dict[str, Run]:
+    print("torch.export traces the network ...", flush=True)
+    program = traced(network)
+    runs: dict[str, Run] = {}
+    for name, format_ in FORMATS.items():
+        if lacking := format_.lacks():
+            print(f"{name}: not made, {lacking}", flush=True)
+            continue
+        print(f"{name} ...", flush=True)
+        with TemporaryDirectory(dir=folder) as unfinished:
+            format_.write(network, program, Path(unfinished) / format_.file)
+            os.replace(Path(unfinished) / format_.file, folder / format_.file)
+        runs[name] = format_.load(folder / format_.file)
+    return runs
+
+
+def _table(
+    runs: Mapping[str, Run], differences: Mapping[str, float], seconds: Mapping[str, Sequence[float]], folder: Path
+) -> str:
+    lines = [
+        "| format | file | MB | largest difference from eager (voxel) | CPU seconds | ÷ eager |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in runs:
+        file = FORMATS[name].file if name in FORMATS else ""
+        size = f"{(folder / file).stat().st_size / 1e6:.1f}" if file else ""
+        ratio = median(own / eager for own, eager in zip(seconds[name], seconds["eager"], strict=True))
+        figures = f"{differences[name]:.1e} | {median(seconds[name]):.2f} | {ratio:.2f}"
+        lines.append(f"| {name} | {file} | {size} | {figures} |")
+    checked = " and ".join("×".join(map(str, size)) for size in CHECKED)
+    return (
+        "\n".join([*lines, "", f"Differences at {checked}, seconds at the first; {torch.get_num_threads()} threads."])
+        + "\n"
+    )
+
+
+def _write_onnx(network: nn.Module, program: ExportedProgram, file: Path) -> None:
+    # GridSample knows volumes from opset 20 on.
+    torch.onnx.export(
+        program, (), file, input_names=["image"], output_names=["field"], opset_version=20, external_data=False
+    )
+
+
+def _load_onnx(file: Path) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return lambda image: torch.from_numpy(session.run(["field"], {"image": image.numpy()})[0])
+
+
+def _lacks_onnx() -> str:
+    missing = [package for package in ("onnx", "onnxscript", "onnxruntime") if find_spec(package) is None]
+    return f"needs {', '.join(missing)}: python -m pip install {' '.join(missing)}" if missing else ""
+
+
+def _lacks_compiler() -> str:
+    compiler = os.environ.get("CXX", "g++")
+    return "" if shutil.which(compiler) else f"there is no C++ compiler {compiler}"
+
+
+FORMATS = {
+    "TorchScript": Format(
+        "model.ts", lambda network, _, file: torch.jit.script(network).save(file), torch.jit.load, lambda: ""
+    ),
+    "torch.export": Format(
+        "model.pt2",
+        lambda _, program, file: torch.export.save(program, file),
+        lambda file: torch.export.load(file).module(),
+        lambda: "",
+    ),
+    "ONNX": Format("model.onnx", _write_onnx, _load_onnx, _lacks_onnx),
+    "AOTInductor": Format(
+        "model_aot.pt2",
+        lambda _, program, file: torch._inductor.aoti_compile_and_package(program, package_path=str(file)),
+        lambda file: torch._inductor.aoti_load_package(str(file)),
+        _lacks_compiler,
+    ),
+}
