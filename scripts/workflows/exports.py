@@ -64,6 +64,7 @@ def exports(
         RuntimeError: if a format's field is further than `TOLERANCE` from that of eager mode.
     """
     start_registration(output_dir, 0, threads)
+    Path(output_dir).mkdir(parents=True, exist_ok=True)
     files = [str(existing_file(part.strip(" []'\""))) for part in config_file.split(",")]
     config = ConfigParser(ConfigParser.load_config_files(files))
     network = load_weights(config.get_parsed_content("network_def"), weights).eval()
