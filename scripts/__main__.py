@@ -225,6 +225,18 @@ def samples(label_dir: str, output: str, count: int = 12, seed: int = 0) -> None
     samples_picture(output, [dataset[index]["image"].numpy() for index in PairSampler(dataset, count)])
 
 
+def safetensors(weights: str, output: str) -> None:
+    """Write weights in a format that no reader has to unpickle.
+
+    Args:
+        weights: of the network (.pt).
+        output: the .safetensors file to write; every --weights takes it.
+    """
+    from scripts.workflows.checkpoints import write_safetensors
+
+    write_safetensors(weights, output)
+
+
 def bundle(output_dir: str) -> None:
     """Write the folder that is submitted to the MONAI Model Zoo, and its tests.
 
@@ -261,7 +273,7 @@ def demo() -> None:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     command.__name__: command
-    for command in (register, apply, points, convert, jacobian, compare, samples, bundle, demo)
+    for command in (register, apply, points, convert, jacobian, compare, samples, safetensors, bundle, demo)
 }
 
 
