@@ -19,7 +19,7 @@ def rank() -> int:
 def share(items: Items) -> Items:
     """This process's part of a sequence: all ranks' parts in a row are the whole, their lengths differ by 1 at most.
 
-    With fewer items than processes, those of the last ones are empty.
+    No part is longer than that of rank 0; with fewer items than processes, some are empty.
     """
     count, whole = dist.get_world_size() if _joined() else 1, len(items)
     start, end = (-(-whole * number // count) for number in (rank(), rank() + 1))

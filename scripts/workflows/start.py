@@ -4,7 +4,6 @@ import errno
 import logging
 import os
 import sys
-import time
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -24,8 +23,6 @@ EXIT_INPUT = 3  # input, or files that cannot be read or written
 EXIT_MEMORY = 4
 EXIT_QUALITY = 5
 EXIT_INTERRUPTED = 130
-
-_PATIENCE = 5  # seconds
 
 _UNWRITABLE = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENOSPC, errno.EPERM, errno.EROFS)
 _NO_MEMORY = "can't allocate memory"  # torch's word for it on the CPU, in a RuntimeError
@@ -174,11 +171,22 @@ def report_error(kind: type[BaseException], error: BaseException, trace: Traceba
     if code is None:
         sys.__excepthook__(kind, error, trace)
         sys.exit(1)
-    if int(os.environ.get("RANK", 0)) > 0:
-        # It most likely happens to rank 0, too; when that one has said it, torchrun ends this one.
-        time.sleep(_PATIENCE)
-    print(f"error: {message}", file=sys.stderr)
+    if _is_first_to_say(message):
+        print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+def _is_first_to_say(message: str) -> bool:
+    """Whether no other process of the same run has: what one stumbles over, most often all do."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return True
+    try:
+        # torchrun's own memory, which outlives the processes.
+        address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = dist.TCPStore(*address, is_master=False, timeout=timedelta(seconds=5))
+        return store.add(f"said: {message}", 1) == 1
+    except RuntimeError:
+        return True
 
 
 def _explain(error: BaseException) -> tuple[int | None, str]:
