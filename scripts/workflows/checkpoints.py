@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
+from scripts.processes import rank
 from scripts.world import InputError
 
 logger = logging.getLogger(__name__)
@@ -107,19 +108,20 @@ class RandomState:
                 "state": {**numpy_state["state"], "key": torch.from_numpy(numpy_state["state"]["key"])},
             },
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            # Of this process's GPU; to ask the others would take memory there.
+            "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore them; GPUs only where there are as many as before."""
+        """Restore them; that of a GPU only where there is one, and was."""
         random.setstate(state["python"])
         numpy_state = state["numpy"]
         np.random.set_state(
             {**numpy_state, "state": {**numpy_state["state"], "key": numpy_state["state"]["key"].numpy()}}
         )
         torch.set_rng_state(state["torch"].cpu())
-        if len(state["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])
+        if state["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["cuda"][0].cpu())
 
 
 class LastCheckpoint:
@@ -210,6 +212,8 @@ def _unfinished(path: Path) -> Path:
 
 
 def _write(content: Any, path: Path) -> None:
+    if rank() > 0:
+        return  # processes that train together have the same weights and random state
     torch.save(content, _unfinished(path))
     os.replace(_unfinished(path), path)
 
