@@ -144,8 +144,12 @@ class LastCheckpoint:
         """Attach to a trainer."""
         if self.resume:
             engine.add_event_handler(Events.STARTED, self.restore)
-        # Added when all other handlers are: at the end of an epoch it must see what they did.
-        engine.add_event_handler(Events.STARTED, lambda: engine.add_event_handler(Events.EPOCH_COMPLETED, self.save))
+        engine.add_event_handler(Events.STARTED, self._save_every_epoch)
+
+    def _save_every_epoch(self, engine: Engine) -> None:
+        # Added after all other handlers: at the end of an epoch it must see what they did. A trainer may start twice.
+        if not engine.has_event_handler(self.save, Events.EPOCH_COMPLETED):
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def save(self, engine: Engine) -> None:
         """Write the checkpoint."""

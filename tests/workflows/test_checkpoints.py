@@ -175,6 +175,16 @@ def test_no_unfinished_file_remains(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
+def test_trainer_that_starts_again_saves_once_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save, saved = torch.save, []
+    monkeypatch.setattr(torch, "save", lambda content, path: (saved.append(content["epoch"]), save(content, path)))
+    engine = Engine(lambda *_: None)
+    LastCheckpoint(tmp_path / "last.pt", {}).attach(engine)
+    for epochs in (1, 2):
+        engine.run([0], max_epochs=epochs)
+    assert saved == [1, 2]
+
+
 # --- loading --------------------------------------------------------------------------------------------------------
 
 
