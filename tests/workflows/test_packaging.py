@@ -159,7 +159,7 @@ def test_weights_are_exported_to_torchscript(packaged: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [""])
+@pytest.mark.parametrize("end", ["", "_dist"])
 def test_unit_tests_of_the_zoo_pass(zoo: Path, end: str) -> None:
     tests = zoo / "ci" / "unit_tests"
     (tests / "utils.py").write_text(ZOO_UTILS)
