@@ -134,3 +134,19 @@ def test_mlflow_does_not_hinder_registration(
         run_documented("inference", **given, init="none", network_size=[1, 1, 1])
     assert len(list(tmp_path.glob("*/moved.nii.gz"))) == 2
     assert (tmp_path / "mlruns.db").is_file()
+
+
+# --- Triton -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ["input", "output"])
+def test_triton_serves_what_the_metadata_says(role: str) -> None:
+    (tensor,) = re.findall(rf"^{role} \[{{ (.*) }}\]$", TEXT, re.MULTILINE)
+    name, kind, dims = re.fullmatch(r'name: "(\w+)", data_type: (\w+), dims: \[(.*)\]', tensor).groups()
+    metadata = json.loads((ROOT / "configs" / "metadata.json").read_text())["network_data_format"]
+    ((wanted, described),) = metadata[f"{role}s"].items()
+    assert (name, kind, described["dtype"]) == (wanted, "TYPE_FP32", "float32")
+    assert [int(size) for size in dims.split(",")] == [
+        described["num_channels"],
+        *[-1] * len(described["spatial_shape"]),
+    ]
