@@ -106,6 +106,8 @@ def test_a_killed_process_ends_the_run_and_a_resumed_one_gets_where_one_process_
     out, done = killed
     assert done.returncode != 0
     assert "SIGKILL" in done.stderr
+    assert done.stderr.count("Loading dataset: 100%") == 2  # training and validation scans
+    assert len(list(out.glob("events.out.tfevents.*"))) == 2  # of the trainer and the evaluator
     # The other process may have been writing down the third epoch.
     assert torch.load(out / "last.pt", weights_only=True)["epoch"] in (2, 3)
 
@@ -115,6 +117,8 @@ def test_a_killed_process_ends_the_run_and_a_resumed_one_gets_where_one_process_
     assert resumed.stdout.count("resumed from") == 1
     assert resumed.stderr.count("training: 100%") == 1
 
+    names = [sorted(path.name for path in folder.iterdir() if "tfevents" not in path.name) for folder in (out, alone)]
+    assert names[0] == names[1]
     # Losses, validation's metrics, weights and their average.
     assert [row["epoch"] for row in rows(out / "history.csv")] == ["1", "2", "3", "4", "5"]
     assert_same_table(out / "history.csv", alone / "history.csv")
@@ -128,16 +132,6 @@ def test_a_killed_process_ends_the_run_and_a_resumed_one_gets_where_one_process_
     moved = torch.cat([(first["network"][name] - value).flatten() for name, value in first["average"].items()])
     assert moved.abs().max() > 1e-4
     assert torch.equal(first["random_state"]["torch"], second["random_state"]["torch"])
-
-
-@pytest.mark.slow
-def test_only_one_process_writes(killed: tuple[Path, subprocess.CompletedProcess], alone: Path) -> None:
-    out, done = killed
-    names = [sorted(path.name for path in folder.iterdir() if "tfevents" not in path.name) for folder in (out, alone)]
-    assert names[0] == names[1]
-    writers = {path.name.split(".")[-2] for path in out.glob("events.out.tfevents.*")}
-    assert len(writers) == len(list(out.glob("events.out.tfevents.*"))) // 2  # two files of each run's one process
-    assert done.stderr.count("Loading dataset: 100%") == 2  # training and validation scans
 
 
 # --- evaluation -----------------------------------------------------------------------------------------------------
@@ -251,6 +245,33 @@ def test_no_property_is_missing_or_misnamed(
         assert dist.is_initialized()
         workflow.finalize()
     assert not dist.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("configs", "handlers", "silent"),
+    [
+        (["train", "multi_gpu_train"], "train#handlers", {"History", "TensorBoardStatsHandler", "Progress"}),
+        (["train", "multi_gpu_train"], "validate#handlers", {"TensorBoardStatsHandler"}),
+        (["train", "evaluate", "multi_gpu_evaluate"], "validate#handlers", {"Progress"}),
+        (["inference", "multi_gpu_inference"], "handlers", {"Progress"}),
+    ],
+)
+def test_only_the_first_process_has_what_only_speaks(
+    bundle: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    dataset: Path,
+    tmp_path: Path,
+    configs: list[str],
+    handlers: str,
+    silent: set[str],
+) -> None:
+    names = []
+    for rank in (0, 1):
+        monkeypatch.setattr(dist, "get_rank", lambda rank=rank: rank)
+        monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+        parser = bundle(*configs, dataset_dir=dataset, output_dir=tmp_path).parser
+        names.append({type(handler).__name__ for handler in parser.get_parsed_content(handlers)})
+    assert names[0] - names[1] == silent
 
 
 def test_without_torchrun_the_overlay_says_so(
