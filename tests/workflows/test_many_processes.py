@@ -130,7 +130,7 @@ def test_a_killed_process_ends_the_run_and_a_resumed_one_gets_where_one_process_
                 continue
             torch.testing.assert_close(second[part][name], value, rtol=0, atol=1e-5, msg=f"{part} {name}")
     moved = torch.cat([(first["network"][name] - value).flatten() for name, value in first["average"].items()])
-    assert moved.abs().max() > 1e-4
+    assert moved.abs().max() > 2e-5
     assert torch.equal(first["random_state"]["torch"], second["random_state"]["torch"])
 
 
