@@ -26,6 +26,7 @@ EXIT_INTERRUPTED = 130
 
 _UNWRITABLE = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENOSPC, errno.EPERM, errno.EROFS)
 _NO_MEMORY = "can't allocate memory"  # torch's word for it on the CPU, in a RuntimeError
+_LOST = "Connection closed by peer"  # gloo's word, likewise
 
 
 class QualityError(RuntimeError):
@@ -198,6 +199,8 @@ def _explain(error: BaseException) -> tuple[int | None, str]:
     while cause is not None:
         if isinstance(cause, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY in str(cause):
             return EXIT_MEMORY, "not enough memory; close other programs, or use a machine or device with more"
+        if isinstance(cause, RuntimeError) and _LOST in str(cause):
+            return 1, "another process has ended; what it said stands above, and what torchrun found below"
         if isinstance(cause, OSError) and cause.errno in _UNWRITABLE:
             return EXIT_INPUT, f"{cause.filename or 'a result'}: cannot be written ({cause.strerror})"
         if isinstance(cause, QualityError):

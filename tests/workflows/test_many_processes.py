@@ -16,7 +16,7 @@ import torch.distributed as dist
 from ignite.distributed import sync
 from monai.bundle import ConfigWorkflow
 
-from scripts.workflows import own_device
+from scripts.workflows import own_device, report_error
 
 ROOT = Path(__file__).parents[2]
 TINY = {"network_def#channels": [8, 8, 8], "network_def#symmetric": False, "bf16": False, "device": "cpu"}
@@ -106,6 +106,8 @@ def test_a_killed_process_ends_the_run_and_a_resumed_one_gets_where_one_process_
     out, done = killed
     assert done.returncode != 0
     assert "SIGKILL" in done.stderr
+    assert done.stderr.count("Loading dataset: 100%") == 2  # training and validation scans
+    assert len(list(out.glob("events.out.tfevents.*"))) == 2  # of the trainer and the evaluator
     # The other process may have been writing down the third epoch.
     assert torch.load(out / "last.pt", weights_only=True)["epoch"] in (2, 3)
 
@@ -115,26 +117,21 @@ def test_a_killed_process_ends_the_run_and_a_resumed_one_gets_where_one_process_
     assert resumed.stdout.count("resumed from") == 1
     assert resumed.stderr.count("training: 100%") == 1
 
+    names = [sorted(path.name for path in folder.iterdir() if "tfevents" not in path.name) for folder in (out, alone)]
+    assert names[0] == names[1]
     # Losses, validation's metrics, weights and their average.
     assert [row["epoch"] for row in rows(out / "history.csv")] == ["1", "2", "3", "4", "5"]
     assert_same_table(out / "history.csv", alone / "history.csv")
     first, second = (torch.load(folder / "last.pt", weights_only=True) for folder in (alone, out))
     for part in ("network", "average"):
+        # A bias before a normalisation changes nothing, and rounding errors are its gradient.
         for name, value in first[part].items():
+            if name.endswith("conv.bias"):
+                continue
             torch.testing.assert_close(second[part][name], value, rtol=0, atol=1e-5, msg=f"{part} {name}")
     moved = torch.cat([(first["network"][name] - value).flatten() for name, value in first["average"].items()])
-    assert moved.abs().max() > 1e-4
+    assert moved.abs().max() > 2e-5
     assert torch.equal(first["random_state"]["torch"], second["random_state"]["torch"])
-
-
-@pytest.mark.slow
-def test_only_one_process_writes(killed: tuple[Path, subprocess.CompletedProcess], alone: Path) -> None:
-    out, done = killed
-    names = [sorted(path.name for path in folder.iterdir() if "tfevents" not in path.name) for folder in (out, alone)]
-    assert names[0] == names[1]
-    writers = {path.name.split(".")[-2] for path in out.glob("events.out.tfevents.*")}
-    assert len(writers) == len(list(out.glob("events.out.tfevents.*"))) // 2  # two files of each run's one process
-    assert done.stderr.count("Loading dataset: 100%") == 2  # training and validation scans
 
 
 # --- evaluation -----------------------------------------------------------------------------------------------------
@@ -250,11 +247,46 @@ def test_no_property_is_missing_or_misnamed(
     assert not dist.is_initialized()
 
 
+@pytest.mark.parametrize(
+    ("configs", "handlers", "silent"),
+    [
+        (["train", "multi_gpu_train"], "train#handlers", {"History", "TensorBoardStatsHandler", "Progress"}),
+        (["train", "multi_gpu_train"], "validate#handlers", {"TensorBoardStatsHandler"}),
+        (["train", "evaluate", "multi_gpu_evaluate"], "validate#handlers", {"Progress"}),
+        (["inference", "multi_gpu_inference"], "handlers", {"Progress"}),
+    ],
+)
+def test_only_the_first_process_has_what_only_speaks(
+    bundle: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    dataset: Path,
+    tmp_path: Path,
+    configs: list[str],
+    handlers: str,
+    silent: set[str],
+) -> None:
+    names = []
+    for rank in (0, 1):
+        monkeypatch.setattr(dist, "get_rank", lambda rank=rank: rank)
+        monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+        parser = bundle(*configs, dataset_dir=dataset, output_dir=tmp_path).parser
+        names.append({type(handler).__name__ for handler in parser.get_parsed_content(handlers)})
+    assert names[0] - names[1] == silent
+
+
 def test_without_torchrun_the_overlay_says_so(
     run_bundle: Callable, refused: Callable, dataset: Path, tmp_path: Path
 ) -> None:
     with refused("torchrun", "docs/multi_gpu.md"):
         run_bundle("train", "multi_gpu_train", dataset_dir=dataset, output_dir=tmp_path)
+
+
+def test_the_end_of_another_process_is_told_in_one_line(capsys: pytest.CaptureFixture) -> None:
+    error = RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:53978")
+    with pytest.raises(SystemExit) as ended:
+        report_error(RuntimeError, error, None)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("error: another process has ended")
 
 
 def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, refused: Callable) -> None:
