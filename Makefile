@@ -6,7 +6,7 @@ READY := .venv/installed
 TEST_READY := .venv/installed-test
 RUN := .venv/bin/python -m
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test bundle lint format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s%s\n", $$1, $$2}' Makefile
@@ -16,6 +16,10 @@ demo: $(READY)  ## make small virtual brains, train on them, evaluate, register 
 
 test: $(TEST_READY)  ## run all tests; some of them: make test ARGS="-k spatial"
 	$(RUN) pytest $(ARGS)
+
+bundle: $(READY)  ## write what is submitted to the MONAI Model Zoo: build/zoo/
+	rm -rf build/zoo
+	$(RUN) scripts bundle --output_dir build/zoo
 
 lint: $(TEST_READY)  ## check format, lint and types
 	$(RUN) ruff format --check

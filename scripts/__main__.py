@@ -248,6 +248,30 @@ def samples(label_dir: str, output: str, count: int = 12, seed: int = 0) -> None
     samples_picture(output, [dataset[index]["image"].numpy() for index in PairSampler(dataset, count)])
 
 
+def safetensors(weights: str, output: str) -> None:
+    """Write weights in a format that no reader has to unpickle.
+
+    Args:
+        weights: of the network (.pt).
+        output: the .safetensors file to write; every --weights takes it.
+    """
+    from scripts.workflows.checkpoints import write_safetensors
+
+    write_safetensors(weights, output)
+
+
+def bundle(output_dir: str) -> None:
+    """Write the folder that is submitted to the MONAI Model Zoo, and its tests.
+
+    Args:
+        output_dir: a folder to make, with models/NAME and ci/unit_tests in it.
+    """
+    from scripts.workflows.packaging import package
+
+    _check_place()
+    package(output_dir)
+
+
 def demo() -> None:
     """Make small virtual brains, train on them, evaluate, register a pair: some minutes on two CPU cores."""
     from scripts.data import validation_pairs, write_dataset
@@ -272,7 +296,7 @@ def demo() -> None:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     command.__name__: command
-    for command in (register, apply, points, convert, jacobian, compare, exports, samples, demo)
+    for command in (register, apply, points, convert, jacobian, compare, exports, samples, safetensors, bundle, demo)
 }
 
 

@@ -10,6 +10,9 @@ import hypothesis
 import pytest
 import torch
 
+# They run in a checkout of the Model Zoo: tests/workflows/test_packaging.py makes one.
+collect_ignore = ["zoo"]
+
 # Two threads on any machine: timings compare, and a many-core host gives the same sums.
 torch.set_num_threads(2)
 # A slow or busy machine fails no property, and a red test is the fault of the change, not of the draw.

@@ -20,13 +20,13 @@ BELOW = {
     "spatial": set(),
     "networks": {"spatial"},
     "losses": {"spatial"},
-    "metrics": {"spatial"},
+    "metrics": {"spatial", "processes"},
     "world": {"spatial", "losses", "metrics"},
-    "data": {"spatial", "losses", "metrics", "world"},
-    "workflows": {"spatial", "networks", "losses", "metrics", "data", "world", "report"},
+    "data": {"spatial", "losses", "metrics", "world", "processes"},
+    "workflows": {"spatial", "networks", "losses", "metrics", "data", "world", "report", "processes"},
     "report": {"spatial", "networks", "losses", "metrics", "data", "world"},
 }
-BELOW["usage"] = set()
+BELOW["processes"] = BELOW["usage"] = set()
 BELOW["__main__"] = set(BELOW)
 
 

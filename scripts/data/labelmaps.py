@@ -9,6 +9,7 @@ from monai.transforms import Orientation
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from scripts.data.contrast import LARGEST_LABEL
 from scripts.data.loading import load_label
 from scripts.data.pairs import seed_from_torch
 from scripts.world import InputError
@@ -38,15 +39,20 @@ class LabelMapPairs(Dataset[dict[Hashable, Any]]):
             See `seed_from_torch`.
 
     Raises:
-        InputError: for bad files, or maps of different sizes.
+        InputError: for bad files, maps of different sizes, or labels that FreeSurfer's numbering does not have.
     """
 
     def __init__(self, data: list[Path], transform: Callable[[Mapping[Hashable, Any]], dict[Hashable, Any]]) -> None:
         self.data = data
         self.transform = transform
         to_ras = Orientation("RAS", labels=None)
-        self._maps: list[Tensor] = [torch.as_tensor(to_ras(load_label(file)), dtype=torch.int16) for file in data]
-        for file, labels in zip(data, self._maps, strict=True):
+        self._maps: list[Tensor] = []
+        for file in data:
+            labels = to_ras(load_label(file))
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high > LARGEST_LABEL:
+                raise InputError(f"{file}: labels from {low} to {high}; want FreeSurfer's, 0 to {LARGEST_LABEL}")
+            self._maps.append(torch.as_tensor(labels, dtype=torch.int16))
             if labels.shape != self._maps[0].shape:
                 sizes = [tuple(shape[1:]) for shape in (labels.shape, self._maps[0].shape)]
                 raise InputError(f"{file}: {sizes[0]} voxels, {data[0]} has {sizes[1]}; give maps of one size")

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, Sampler
 from scripts.data.datasets import scan_name
 from scripts.data.keypoints import transform_points
 from scripts.data.spaces import describe_grid, same_grid
+from scripts.processes import rank
 from scripts.world import Grid, InputError, find_input_error
 
 
@@ -68,7 +69,9 @@ class PairDataset(Dataset[dict[str, Any]]):
         # flat: CacheDataset keeps nothing of what a nested Compose does, since any Compose may be random
         steps = Compose([transform, _Compact()]).flatten()
         with _plain_input_errors():
-            self._scans = CacheDataset(scans, steps, cache_rate=cache_rate, num_workers=num_workers, progress=progress)
+            self._scans = CacheDataset(
+                scans, steps, cache_rate=cache_rate, num_workers=num_workers, progress=progress and rank() == 0
+            )
 
     def __len__(self) -> int:
         return len(self._scans) * (len(self._scans) - 1) if self._pairs is None else len(self._pairs)
@@ -95,37 +98,43 @@ class PairDataset(Dataset[dict[str, Any]]):
 class PairSampler(Sampler[int]):
     """Random items of a dataset, anew for every epoch, drawn from torch's global generator.
 
-    Restoring the generator's state (as a resumed training does) draws the same items again.
+    Restoring the generator's state (as a resumed training does) draws the same items again. Several processes hold
+    that generator in one state: all make the same draw, and take turns in taking an item of it.
 
     Args:
         data_source: the dataset to draw from.
-        num_samples: items per epoch; none comes twice unless more are asked for than there are.
+        num_samples: items per epoch, of all processes together, rounded up so that each gets as many; none comes twice
+            unless more are asked for than there are.
+        num_replicas: number of processes.
+        rank: of this one.
     """
 
-    def __init__(self, data_source: Sized, num_samples: int) -> None:
+    def __init__(self, data_source: Sized, num_samples: int, num_replicas: int = 1, rank: int = 0) -> None:
         if num_samples < 1 or len(data_source) == 0:
             raise ValueError(f"cannot draw {num_samples} samples from {len(data_source)} items")
         self.data_source = data_source
-        self.num_samples = num_samples
+        self.num_replicas = num_replicas
+        self.rank = rank
+        self.length = -(-num_samples // num_replicas)
 
     def __len__(self) -> int:
-        return self.num_samples
+        return self.length
 
     def __iter__(self) -> Iterator[int]:
         # Not a generator function: the draw happens here, not at some later next().
-        available = len(self.data_source)
-        if self.num_samples > available:
-            return iter(torch.randint(available, (self.num_samples,)).tolist())
-        return iter(torch.randperm(available)[: self.num_samples].tolist())
+        available, wanted = len(self.data_source), self.length * self.num_replicas
+        drawn = torch.randint(available, (wanted,)) if wanted > available else torch.randperm(available)[:wanted]
+        return iter(drawn[self.rank :: self.num_replicas].tolist())
 
 
 def seed_from_torch(transform: Callable[..., Any]) -> None:
     """Seed a random transform of MONAI's, which draws in NumPy, from torch's global generator.
 
-    What restores that generator, as a resumed training does, then makes the same items again.
+    What restores that generator, as a resumed training does, then makes the same items again. Processes whose
+    generators are in one state make different ones.
     """
     if isinstance(transform, Randomizable):
-        transform.set_random_state(seed=int(torch.randint(2**31, ())))
+        transform.set_random_state(seed=int(torch.randint(2**31, ())) + rank())
 
 
 @contextmanager

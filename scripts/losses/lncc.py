@@ -13,9 +13,10 @@ _FLAT = 1e-4
 class LNCCLoss(nn.Module):
     """Negative squared normalised cross-correlation in a sliding box (Avants et al., MedIA 2008), in [-1, 0].
 
-    Averaged over the foreground: the windows in which the target varies at all, so that the empty space around a brain
-    does not dilute it. Linear changes of either image's intensities leave it as it is. Computed in float32 (float64
-    inputs stay so), also under autocast: variances are differences of large sums.
+    Averaged over each image's foreground: the windows in which the target varies at all, so that the empty space around
+    a brain does not dilute it; then over the batch, which several processes may share. Linear changes of either image's
+    intensities leave it as it is. Computed in float32 (float64 inputs stay so), also under autocast: variances are
+    differences of large sums.
 
     Args:
         window: width of the box in voxels, odd; cut off at the image's border.
@@ -52,7 +53,8 @@ class LNCCLoss(nn.Module):
             foreground = (variance_target > _FLAT).to(dtype)
             product = variance_target.clamp(min=_FLAT) * variance_pred.clamp(min=_FLAT)
             correlation = (covariance.square() / product).clamp(max=1)
-            return -(correlation * foreground).sum() / foreground.sum().clamp(min=1)
+            per_image = (correlation * foreground).sum(dim=(1, 2, 3, 4)) / foreground.sum(dim=(1, 2, 3, 4)).clamp(min=1)
+            return -per_image.mean()
 
     def _means(self, *images: Tensor) -> tuple[Tensor, ...]:
         stacked = torch.cat(images, dim=1)

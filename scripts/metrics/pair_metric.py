@@ -8,9 +8,10 @@ from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from ignite.metrics import Metric
 from monai.data import decollate_batch
-from monai.metrics import Cumulative
 from monai.utils import convert_to_tensor
 from torch import Tensor
+
+from scripts.processes import gathered
 
 
 class PairMetric(Metric):
@@ -39,12 +40,12 @@ class PairMetric(Metric):
     def __init__(self, function: Callable[..., Tensor], inputs: Mapping[str, str]) -> None:
         self.function = function
         self.inputs = dict(inputs)
-        self.values = _PairValues()
+        self.values: list[Tensor] = []
         super().__init__()
 
     def reset(self) -> None:
         """Forget all values."""
-        self.values.reset()
+        self.values = []
 
     @torch.no_grad()
     def iteration_completed(self, engine: Engine) -> None:
@@ -58,17 +59,21 @@ class PairMetric(Metric):
             self.values.append(self._value(pair))
 
     def compute(self) -> float:
-        """Mean over the pairs of all ranks.
+        """Mean over the pairs of all processes.
 
         Raises:
             NotComputableError: before the first pair.
         """
-        return self.values.aggregate()
+        # Not MONAI's Cumulative: there, a process without any pair would let the others wait for ever.
+        values = gathered(self.values)
+        if not values:
+            raise NotComputableError("PairMetric has seen no pair")
+        return torch.stack(values).nanmean().item()
 
     def completed(self, engine: Engine, name: str) -> None:
         """Leave the mean and the values of the pairs in the engine's state."""
         super().completed(engine, name)
-        vars(engine.state).setdefault("metric_details", {})[name] = self.values.get_buffer()
+        vars(engine.state).setdefault("metric_details", {})[name] = torch.stack(gathered(self.values))
 
     def _value(self, pair: Mapping[str, Any]) -> Tensor:
         if any(pair.get(key) is None for key in self.inputs.values()):
@@ -77,16 +82,6 @@ class PairMetric(Metric):
         arguments = {name: convert_to_tensor(pair[key], track_meta=False) for name, key in self.inputs.items()}
         # float32, for which MetricsSaver writes all digits; of float64 it writes four decimals.
         return self.function(**arguments).nanmean().to("cpu", torch.float32)
-
-
-class _PairValues(Cumulative):
-    """One value per pair, gathered from all ranks."""
-
-    def aggregate(self) -> float:
-        values = self.get_buffer()
-        if values is None:
-            raise NotComputableError("PairMetric has seen no pair")
-        return values.nanmean().item()
 
 
 def _decollated(output: Any) -> list[dict[str, Any]]:

@@ -10,6 +10,25 @@ from scripts.networks.encoder import convolution
 MATCHED = 8  # channels that are correlated: the time it takes grows with them
 
 
+class GlobalAttention(ChannelSELayer):
+    """Channel gates from the whole volume: what matters over all (squeeze-and-excitation, Hu et al., CVPR 2018).
+
+    MONAI's layer but for the mean, which torch would take of a copy in single precision.
+
+    Args:
+        channels: of the features.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(3, channels, r=min(channels, 4))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Gate `(B, C, D, H, W)`; the shape stays."""
+        voxels = features.shape[2] * features.shape[3] * features.shape[4]
+        gates = self.fc(features.sum(dim=(2, 3, 4)) / voxels)
+        return features * gates[:, :, None, None, None]
+
+
 class LocalAttention(nn.Module):
     """Voxel gates from a wide neighbourhood: what matters here.
 
@@ -55,8 +74,8 @@ def local_correlation(fixed: Tensor, moving: Tensor) -> Tensor:
     for i in range(27):
         z, y, x = i // 9, i // 3 % 3, i % 3
         shifted = around[:, :, z : z + depth, y : y + height, x : x + width]
-        products.append((fixed * shifted).mean(dim=1, keepdim=True))
-    return torch.cat(products, dim=1)
+        products.append((fixed * shifted).sum(dim=1, keepdim=True))
+    return torch.cat(products, dim=1) / fixed.shape[1]
 
 
 class MSFB(nn.Module):
@@ -96,11 +115,7 @@ class MSFB(nn.Module):
 
         self.channels = channels
         self.add_high = has_high and fusion == "add"
-        self.global_attention = (
-            ChannelSELayer(3, stacked, r=min(stacked, 4))
-            if gated and attention in ("both", "global")
-            else nn.Identity()
-        )
+        self.global_attention = GlobalAttention(stacked) if gated and attention in ("both", "global") else nn.Identity()
         self.local_attention = LocalAttention(stacked) if gated and attention in ("both", "local") else nn.Identity()
         self.comparison = comparison
         self.match = nn.Conv3d(stacked // 2, MATCHED, kernel_size=1) if comparison == "correlation" else nn.Identity()

@@ -1,8 +1,9 @@
 """What the configs name beyond MONAI: the pieces of training, evaluation and inference."""
 
+from scripts.processes import share
 from scripts.workflows.checkpoints import BestModel, LastCheckpoint, load_weights
 from scripts.workflows.figures import Measure
-from scripts.workflows.jobs import registration_jobs
+from scripts.workflows.jobs import registration_jobs, shared_jobs
 from scripts.workflows.outcomes import Attempt, Outcomes
 from scripts.workflows.progress import History, Progress
 from scripts.workflows.refinement import Refine
@@ -11,6 +12,8 @@ from scripts.workflows.saving import SaveRegistration, SaveSubmission, zip_submi
 from scripts.workflows.start import (
     QualityError,
     flag,
+    join,
+    own_device,
     report_error,
     start,
     start_registration,
@@ -21,17 +24,25 @@ from scripts.workflows.steps import (
     LastValidation,
     PaddedInferer,
     PyramidInferer,
+    SharedEvaluator,
     evaluate_batch,
     lncc,
     prepare_training_batch,
     score_inputs,
 )
 from scripts.workflows.tables import LabelTable, MetricTable, RegistrationTable
-from scripts.workflows.training import ClipGradients, Curriculum, ExponentialMovingAverage, warmup_then_decay
+from scripts.workflows.training import (
+    AverageGradients,
+    ClipGradients,
+    Curriculum,
+    ExponentialMovingAverage,
+    warmup_then_decay,
+)
 
 __all__ = [
     "AlignPair",
     "Attempt",
+    "AverageGradients",
     "BestModel",
     "ClipGradients",
     "Curriculum",
@@ -53,18 +64,23 @@ __all__ = [
     "RegistrationTable",
     "SaveRegistration",
     "SaveSubmission",
+    "SharedEvaluator",
     "ToNetworkGrid",
     "ToWorld",
     "as_it_is",
     "evaluate_batch",
     "flag",
+    "join",
     "lncc",
     "load_weights",
+    "own_device",
     "predict_pair",
     "prepare_training_batch",
     "registration_jobs",
     "report_error",
     "score_inputs",
+    "share",
+    "shared_jobs",
     "start",
     "start_registration",
     "start_training",

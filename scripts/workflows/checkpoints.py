@@ -11,19 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from safetensors.torch import load_file
+from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
+from scripts.processes import rank
 from scripts.world import InputError
 
 logger = logging.getLogger(__name__)
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike[str] | None, name: str = "network") -> nn.Module:
-    """Load a state_dict, or the `network` of a checkpoint, into a network.
+    """Load a file of weights into a network.
 
     Args:
         network: gets the weights.
-        path: of the file; None leaves the network as it is.
+        path: as `read_weights` takes it; None leaves the network as it is.
         name: of the network in a checkpoint.
 
     Returns:
@@ -34,13 +37,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str] | None, name: 
     """
     if path is None:
         return network
-    content = _read(path)
-    state = content.get(name, content)
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path}: holds more or other things than tensors; give a state_dict")
-    broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise InputError(f"{path}: {broken[0]} is NaN or infinite; give weights of a training that went well")
+    state = read_weights(path, name)
     wanted = network.state_dict()
     missing = sorted(wanted.keys() - state.keys())
     unexpected = sorted(map(str, state.keys() - wanted.keys()))
@@ -60,6 +57,43 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str] | None, name: 
     return network
 
 
+def read_weights(path: str | os.PathLike[str], name: str = "network") -> dict[str, Tensor]:
+    """Read a state_dict: a .safetensors file, a torch file, or the `network` of a checkpoint.
+
+    Args:
+        path: of the file.
+        name: of the network in a checkpoint.
+
+    Raises:
+        InputError: if it is missing or unreadable, or holds anything but finite tensors.
+    """
+    content = _read(path)
+    state = content.get(name, content)
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path}: holds more or other things than tensors; give a state_dict")
+    broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise InputError(f"{path}: {broken[0]} is NaN or infinite; give weights of a training that went well")
+    return state
+
+
+def write_safetensors(weights: str, output: str) -> None:
+    """Write weights as safetensors, which no reader has to unpickle.
+
+    Args:
+        weights: as `read_weights` takes it.
+        output: the file to write.
+
+    Raises:
+        InputError: as `read_weights`, or if `output` does not end in .safetensors.
+    """
+    if Path(output).suffix != ".safetensors":
+        raise InputError(f"{output}: want a name that ends in .safetensors, by which such files are known")
+    unfinished = _unfinished(Path(output))
+    unfinished.write_bytes(safetensors_bytes(read_weights(weights), metadata={"format": "pt"}))
+    os.replace(unfinished, output)
+
+
 class RandomState:
     """The state of all random generators, as an object of a checkpoint."""
 
@@ -74,19 +108,20 @@ class RandomState:
                 "state": {**numpy_state["state"], "key": torch.from_numpy(numpy_state["state"]["key"])},
             },
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            # Of this process's GPU; to ask the others would take memory there.
+            "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore them; GPUs only where there are as many as before."""
+        """Restore them; that of a GPU only where there is one, and was."""
         random.setstate(state["python"])
         numpy_state = state["numpy"]
         np.random.set_state(
             {**numpy_state, "state": {**numpy_state["state"], "key": numpy_state["state"]["key"].numpy()}}
         )
         torch.set_rng_state(state["torch"].cpu())
-        if len(state["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])
+        if state["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["cuda"][0].cpu())
 
 
 class LastCheckpoint:
@@ -109,8 +144,12 @@ class LastCheckpoint:
         """Attach to a trainer."""
         if self.resume:
             engine.add_event_handler(Events.STARTED, self.restore)
-        # Added when all other handlers are: at the end of an epoch it must see what they did.
-        engine.add_event_handler(Events.STARTED, lambda: engine.add_event_handler(Events.EPOCH_COMPLETED, self.save))
+        engine.add_event_handler(Events.STARTED, self._save_every_epoch)
+
+    def _save_every_epoch(self, engine: Engine) -> None:
+        # Added after all other handlers: at the end of an epoch it must see what they did. A trainer may start twice.
+        if not engine.has_event_handler(self.save, Events.EPOCH_COMPLETED):
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def save(self, engine: Engine) -> None:
         """Write the checkpoint."""
@@ -172,18 +211,25 @@ class BestModel:
         self.best = state["best"]
 
 
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.unfinished")
+
+
 def _write(content: Any, path: Path) -> None:
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    torch.save(content, unfinished)
-    os.replace(unfinished, path)
+    if rank() > 0:
+        return  # processes that train together have the same weights and random state
+    torch.save(content, _unfinished(path))
+    os.replace(_unfinished(path), path)
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
+        if Path(path).suffix == ".safetensors":
+            return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; train first, or give other weights with --weights") from error
-    except Exception as error:  # whatever a damaged or foreign file makes the unpickler stumble over
+    except Exception as error:  # whatever a damaged or foreign file makes a reader stumble over
         raise InputError(f"{path}: not a file of weights that can be read safely; give a state_dict") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds {type(content).__name__}, not weights; give a state_dict")

@@ -154,7 +154,7 @@ def _table(
 def _write_onnx(network: nn.Module, program: ExportedProgram, file: Path) -> None:
     # GridSample knows volumes from opset 20 on.
     torch.onnx.export(
-        program, (), file, input_names=["image"], output_names=["field"], opset_version=20, external_data=False
+        program, (), file, input_names=["image"], output_names=["pred"], opset_version=20, external_data=False
     )
 
 
@@ -164,7 +164,7 @@ def _load_onnx(file: Path) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    return lambda image: torch.from_numpy(session.run(["field"], {"image": image.numpy()})[0])
+    return lambda image: torch.from_numpy(session.run(["pred"], {"image": image.numpy()})[0])
 
 
 def _lacks_onnx() -> str:

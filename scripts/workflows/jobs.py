@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
+
 from scripts.data import file_sha256, scan_name, validation_pairs
+from scripts.processes import rank, share
 from scripts.world import InputError
 
 Job = dict[str, Any]
@@ -66,6 +69,20 @@ def registration_jobs(
     if len(left) < len(jobs):
         print(f"{len(jobs) - len(left)} of {len(jobs)} pairs are finished already")
     return left
+
+
+def shared_jobs(**arguments: Any) -> list[Job]:
+    """This process's share of the jobs: rank 0 finds out what is left, for a folder may be finished while others look.
+
+    Args:
+        arguments: of `registration_jobs`.
+
+    Raises:
+        InputError: see there.
+    """
+    found = [registration_jobs(**arguments) if rank() == 0 else None]
+    dist.broadcast_object_list(found)
+    return share(found[0] or [])
 
 
 def _job(paths: Mapping[str, str]) -> Job:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from scripts.processes import gathered, wait_for_others
 from scripts.workflows.start import QualityError
 from scripts.world import InputError, find_input_error
 
@@ -34,7 +35,10 @@ class Attempt:
 
 
 class Outcomes:
-    """Collect how the pairs of a run went, to say at its end what failed."""
+    """Collect how the pairs of a run went, to say at its end what failed.
+
+    Of several processes each tells what failed of its own pairs, and the last line counts those of all.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -61,14 +65,16 @@ class Outcomes:
             Exception: what went wrong with the only pair.
             InputError: if some of several pairs failed; each has had its line on stderr.
         """
-        if self.errors and self.count == 1:
+        count, errors = sum(gathered([self.count])), gathered(list(self.errors))
+        if self.errors and count == 1:
             raise next(iter(self.errors.values()))
         for name, error in self.errors.items():
             if not isinstance(error, InputError):
                 traceback.print_exception(error)
             print(f"{name}: {error}", file=sys.stderr)
-        if self.errors:
-            raise InputError(f"{len(self.errors)} of {self.count} pairs could not be registered; they are listed above")
+        wait_for_others()
+        if errors:
+            raise InputError(f"{len(errors)} of {count} pairs could not be registered; they are listed above")
 
     def raise_verdicts(self) -> None:
         """End the run if a registration's verdict is "fail".
@@ -78,5 +84,6 @@ class Outcomes:
         """
         for name, reasons in self.failed.items():
             print(f"{name}: the registration failed: {reasons}", file=sys.stderr)
-        if self.failed:
-            raise QualityError(f"{len(self.failed)} of {self.count} registrations failed; look at their report.html")
+        count, failed = sum(gathered([self.count])), gathered(list(self.failed))
+        if failed:
+            raise QualityError(f"{len(failed)} of {count} registrations failed; look at their report.html")

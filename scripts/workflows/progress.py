@@ -46,8 +46,8 @@ class Progress:
     def _advance(self, engine: Engine) -> None:
         assert self.bar is not None
         output = engine.state.output
-        if isinstance(output, dict) and "loss" in output:
-            self.bar.set_postfix(epoch=engine.state.epoch, loss=f"{output['loss'].item():.4f}", refresh=False)
+        if isinstance(output, list) and "loss" in output[0]:
+            self.bar.set_postfix(epoch=engine.state.epoch, loss=f"{output[0]['loss']:.4f}", refresh=False)
         self.bar.update()
 
     def _close(self, engine: Engine) -> None:

@@ -115,7 +115,7 @@ class AlignPair(Transform):
         seed: of the samples that the similarity is measured at.
 
     Raises:
-        InputError: if `init` is none of these.
+        InputError: if `init` is none of these, or an image shows nothing but background.
     """
 
     def __init__(self, init: str, seed: int) -> None:
@@ -134,6 +134,11 @@ class AlignPair(Transform):
             scans = [pair[f"{role}_scan"] for role in ROLES]
             masks = [pair.get(f"{role}_mask") for role in ROLES]
             scaled = [scale_intensity(scan.array, mask) for scan, mask in zip(scans, masks, strict=True)]
+            for scan, image in zip(scans, scaled, strict=True):
+                if not image.any():
+                    raise InputError(
+                        f"{scan.path}: nothing stands out from the background; give another image or a mask"
+                    )
             matrix = self.given
             if matrix is None:
                 affines = [scan.affine for scan in scans]

@@ -13,6 +13,7 @@ import numpy as np
 
 from scripts.data import validation_pairs
 from scripts.metrics import finite_or_none, write_complete
+from scripts.processes import rank
 from scripts.report import registration_report, reuse_commands
 from scripts.spatial import warp
 from scripts.workflows.jobs import ROLES
@@ -130,6 +131,8 @@ def zip_submission(output_dir: str | os.PathLike[str], dataset_dir: str, section
     Raises:
         InputError: for a field that is missing, not asked for, of another shape or type, or not finite.
     """
+    if rank() > 0:
+        return  # one process does it for all
     folder, archive = Path(output_dir) / "submission", Path(output_dir) / "submission.zip"
     wanted = {submission_name(pair): pair for pair in validation_pairs(dataset_dir, section)}
     present = {file.name for file in folder.glob("*")}

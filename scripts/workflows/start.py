@@ -1,8 +1,10 @@
 """What happens before anything is loaded."""
 
 import errno
+import logging
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -10,8 +12,11 @@ from typing import Any
 
 import SimpleITK as sitk
 import torch
+import torch.distributed as dist
+from ignite.distributed import sync
 from monai.utils import set_determinism
 
+from scripts.processes import rank
 from scripts.world import InputError, find_input_error
 
 EXIT_INPUT = 3  # input, or files that cannot be read or written
@@ -21,6 +26,7 @@ EXIT_INTERRUPTED = 130
 
 _UNWRITABLE = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENOSPC, errno.EPERM, errno.EROFS)
 _NO_MEMORY = "can't allocate memory"  # torch's word for it on the CPU, in a RuntimeError
+_LOST = "Connection closed by peer"  # gloo's word, likewise
 
 
 class QualityError(RuntimeError):
@@ -38,6 +44,46 @@ def start(seed: int | None = None) -> None:
         set_determinism(seed)
         # On a GPU the gradient of a warp adds up in an order of its own, so slower convolutions would gain nothing.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
+
+
+def own_device() -> torch.device:
+    """The GPU of this process, among those that torchrun has started on a machine; the CPU where there is no GPU.
+
+    Raises:
+        InputError: if there are more processes than GPUs.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    index, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if index >= count:
+        raise InputError(f"more processes than GPUs; give torchrun --nproc_per_node={count}")
+    return torch.device("cuda", index)
+
+
+def join(device: torch.device | str, backend: str | None = None, hours: float = 0.5) -> None:
+    """Meet the processes that torchrun has started beside this one.
+
+    Args:
+        device: of this process.
+        backend: of torch.distributed; by default nccl between GPUs, gloo between CPUs.
+        hours: how long one waits for the others before it gives up.
+
+    Raises:
+        InputError: without torchrun.
+    """
+    if "RANK" not in os.environ:
+        raise InputError("a run of several processes is started by torchrun (see docs/multi_gpu.md)")
+    on_gpu = torch.device(device).type == "cuda"
+    if on_gpu:
+        torch.cuda.set_device(device)
+    dist.init_process_group(backend or ("nccl" if on_gpu else "gloo"), timeout=timedelta(hours=hours))
+    sys.excepthook = report_error  # torch has put its own around it, which waits for what the hook prints and returns
+    if "SLURM_JOB_ID" in os.environ:
+        # What ignite takes for the number on this machine; but SLURM knows of one process, torchrun.
+        os.environ["SLURM_LOCALID"] = os.environ["LOCAL_RANK"]
+    sync()  # ignite asks the others before its first metric, so all do it here
+    if rank() > 0:
+        logging.disable(logging.INFO)
 
 
 def flag(value: bool | str) -> bool:
@@ -126,8 +172,22 @@ def report_error(kind: type[BaseException], error: BaseException, trace: Traceba
     if code is None:
         sys.__excepthook__(kind, error, trace)
         sys.exit(1)
-    print(f"error: {message}", file=sys.stderr)
+    if _is_first_to_say(message):
+        print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+def _is_first_to_say(message: str) -> bool:
+    """Whether no other process of the same run has: what one stumbles over, most often all do."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return True
+    try:
+        # torchrun's own memory, which outlives the processes.
+        address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = dist.TCPStore(*address, is_master=False, timeout=timedelta(seconds=5))
+        return store.add(f"said: {message}", 1) == 1
+    except RuntimeError:
+        return True
 
 
 def _explain(error: BaseException) -> tuple[int | None, str]:
@@ -139,6 +199,8 @@ def _explain(error: BaseException) -> tuple[int | None, str]:
     while cause is not None:
         if isinstance(cause, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY in str(cause):
             return EXIT_MEMORY, "not enough memory; close other programs, or use a machine or device with more"
+        if isinstance(cause, RuntimeError) and _LOST in str(cause):
+            return 1, "another process has ended; what it said stands above, and what torchrun found below"
         if isinstance(cause, OSError) and cause.errno in _UNWRITABLE:
             return EXIT_INPUT, f"{cause.filename or 'a result'}: cannot be written ({cause.strerror})"
         if isinstance(cause, QualityError):

@@ -10,6 +10,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 
 from scripts.metrics import dice_per_label, summarise, write_table
+from scripts.processes import gathered, rank, wait_for_others
 
 
 class MetricTable:
@@ -35,10 +36,12 @@ class MetricTable:
         self.names += [_name(pair) for pair in engine.state.output]
 
     def _write(self, engine: Engine) -> None:
+        names = gathered(self.names)
+        if rank() > 0:
+            return
         details = {name: values.tolist() for name, values in engine.state.metric_details.items()}
         rows = [
-            {"pair": name, **{metric: values[i] for metric, values in details.items()}}
-            for i, name in enumerate(self.names)
+            {"pair": name, **{metric: values[i] for metric, values in details.items()}} for i, name in enumerate(names)
         ]
         write_table(rows, self.output_dir / "metrics")
         _print_summary(rows, self.output_dir / "metrics.csv")
@@ -62,7 +65,10 @@ class RegistrationTable:
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine | None = None) -> None:
-        """Write the table."""
+        """Write the table, when all processes are done."""
+        wait_for_others()
+        if rank() > 0:
+            return
         rows = [_figures(file) for file in sorted(self.output_dir.glob("*/metrics.json"))]
         if rows:
             write_table(rows, self.output_dir / "summary")
@@ -117,8 +123,9 @@ class LabelTable:
                 self.rows.append({"pair": _name(pair), **dict(zip(names, dice.tolist(), strict=True))})
 
     def _write(self, engine: Engine) -> None:
-        if self.rows:
-            write_table(self.rows, self.output_dir / "dice_per_label")
+        rows = gathered(self.rows)
+        if rows and rank() == 0:
+            write_table(rows, self.output_dir / "dice_per_label")
 
 
 def _name(pair: Mapping[str, Any]) -> str:

@@ -6,10 +6,11 @@ from itertools import accumulate
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from torch import nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm, parameters_to_vector, vector_to_parameters
 
 from scripts.world import InputError
 
@@ -61,6 +62,40 @@ class Curriculum:
         for name, value in stage.items():
             if name != "epochs":
                 setattr(self.transform, name, value)
+
+
+class AverageGradients:
+    """Average the gradients of processes that train together, so that they make one step, that of all their pairs.
+
+    Not torch's DistributedDataParallel: that one hooks into `forward`, while training calls `pyramid`. What it gains by
+    sending gradients while others are still computed would not show at the few MB of this network's. At the start all
+    take the weights of rank 0, from then on their steps keep them the same.
+
+    Args:
+        network: whose gradients to average.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer of MONAI's, before the handlers that look at gradients."""
+        engine.add_event_handler(Events.STARTED, self.share_weights)
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    @torch.no_grad()
+    def share_weights(self) -> None:
+        """Take the weights of rank 0."""
+        weights = parameters_to_vector(self.network.parameters())
+        dist.broadcast(weights, 0)
+        vector_to_parameters(weights, self.network.parameters())
+
+    def __call__(self, engine: Engine) -> None:
+        """Average."""
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        mean = parameters_to_vector(gradients) / dist.get_world_size()
+        dist.all_reduce(mean)
+        vector_to_parameters(mean, gradients)
 
 
 class ClipGradients:

@@ -214,6 +214,12 @@ def test_maps_are_turned_to_ras(folder: Path) -> None:
     assert torch.equal(dataset[8]["fixed_label"], head(2.0))
 
 
+def test_labels_that_freesurfer_does_not_have_are_refused(folder: Path) -> None:
+    nib.save(nib.Nifti1Image(head()[0].numpy() + np.int16(1001), np.eye(4)), folder / "map_1.nii.gz")
+    with pytest.raises(InputError, match=r"map_1.nii.gz: labels from 1001 to \d+; want FreeSurfer's, 0 to 1023"):
+        LabelMapPairs(label_map_files(folder), dict)
+
+
 def test_maps_of_other_sizes_missing_folders_and_single_maps_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder of label maps"):
         label_map_files(tmp_path / "nowhere")

@@ -283,10 +283,12 @@ def test_autocast_and_half_precision_inputs_are_computed_in_float32() -> None:
 
 
 def test_images_of_a_batch_do_not_mix_except_in_the_mean() -> None:
-    # Of equal foreground, so that the mean over windows is the mean over images.
-    pred = torch.cat([smooth(28, 9, 8, 7), 1e4 * smooth(29, 9, 8, 7)])
-    target = torch.cat([100 * smooth(30, 9, 8, 7), smooth(31, 9, 8, 7)])
+    # Of different foreground: the mean over windows would not be the mean over images.
+    small = smooth(29, 19, 18, 17) * ball(19, 18, 17, share=0.05)
+    pred = torch.cat([smooth(28, 19, 18, 17), 1e4 * small])
+    target = torch.cat([100 * smooth(30, 19, 18, 17), small])
     one_by_one = [LNCCLoss(5)(pred[i : i + 1], target[i : i + 1]).item() for i in range(2)]
+    assert abs(one_by_one[0] - one_by_one[1]) > 0.1
     assert LNCCLoss(5)(pred, target).item() == pytest.approx(sum(one_by_one) / 2, abs=1e-5)
 
 

@@ -16,7 +16,8 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from scripts.data import write_dataset
+from scripts.data import virtual_subject, write_dataset
+from scripts.data.anatomies import phantom_anatomy
 from scripts.networks import MSFBNet
 from scripts.workflows import QualityError
 from scripts.world import Grid, InputError, Transform, fill_grid, find_input_error
@@ -159,6 +160,16 @@ def small_dataset(odd_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -
     for path in folder.rglob("*.nii.gz"):
         array = np.asarray(nib.load(path).dataobj)
         nib.save(nib.Nifti1Image(array, np.eye(4)), path)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def label_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Label maps of three virtual people, 32x32x32."""
+    folder = tmp_path_factory.mktemp("labelmaps")
+    for seed in range(3):
+        labels = virtual_subject(phantom_anatomy((32, 32, 32)), seed).labels[0, 0].numpy()
+        nib.save(nib.Nifti1Image(labels.astype(np.int16), np.eye(4)), folder / f"map_{seed}.nii.gz")
     return folder
 
 

@@ -85,6 +85,7 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "NaN": (with_nan(0.6), "NaN or infinite"),
     "zero": (replaced_by(np.zeros(SIZE)), "empty: every voxel is 0"),
     "constant": (replaced_by(np.full(SIZE, 7.0)), "empty: every voxel is 7"),
+    "noise": (replaced_by(noise(SIZE)), "nothing stands out from the background"),
     "no orientation": (with_forms(None, None), "--assume_ras"),
     "singular": (with_forms(np.diag([1.0, 0, 1, 1]), None), "singular"),
 }

@@ -13,8 +13,12 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from scripts.data import file_sha256
 from scripts.workflows import BestModel, LastCheckpoint, load_weights
+from scripts.workflows.checkpoints import read_weights, write_safetensors
 from scripts.world import InputError
+
+MODELS = Path(__file__).parents[2] / "models"
 
 
 class Malicious:
@@ -171,17 +175,47 @@ def test_no_unfinished_file_remains(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
+def test_trainer_that_starts_again_saves_once_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save, saved = torch.save, []
+    monkeypatch.setattr(torch, "save", lambda content, path: (saved.append(content["epoch"]), save(content, path)))
+    engine = Engine(lambda *_: None)
+    LastCheckpoint(tmp_path / "last.pt", {}).attach(engine)
+    for epochs in (1, 2):
+        engine.run([0], max_epochs=epochs)
+    assert saved == [1, 2]
+
+
 # --- loading --------------------------------------------------------------------------------------------------------
 
 
-def test_weights_come_from_a_state_dict_or_a_training_checkpoint(tmp_path: Path) -> None:
+def test_weights_come_from_a_state_dict_a_training_checkpoint_or_safetensors(tmp_path: Path) -> None:
     source = nn.Linear(2, 2)
     torch.save(source.state_dict(), tmp_path / "model.pt")
     LastCheckpoint(tmp_path / "last.pt", {"network": source}).save(Engine(lambda *_: None))
-    for name in ("model.pt", "last.pt"):
+    write_safetensors(str(tmp_path / "last.pt"), str(tmp_path / "model.safetensors"))
+    assert {path.name for path in tmp_path.iterdir()} == {"model.pt", "last.pt", "model.safetensors"}
+    for name in ("model.pt", "last.pt", "model.safetensors"):
         loaded = load_weights(nn.Linear(2, 2), tmp_path / name)
         assert torch.equal(loaded.weight, source.weight)
     assert load_weights(source, None) is source
+
+
+def test_safetensors_are_called_so_and_hold_finite_weights(tmp_path: Path, refused: Callable) -> None:
+    torch.save({"weight": torch.tensor([1.0, torch.nan])}, tmp_path / "model.pt")
+    with refused("model.pt2", ".safetensors"):
+        write_safetensors(str(tmp_path / "model.pt"), str(tmp_path / "model.pt2"))
+    with refused(tmp_path / "model.pt", "NaN"):
+        write_safetensors(str(tmp_path / "model.pt"), str(tmp_path / "model.safetensors"))
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_shipped_files_hold_the_same_weights_and_are_those_of_the_list() -> None:
+    listed = dict(reversed(line.split("  ")) for line in (MODELS / "SHA256SUMS").read_text().splitlines())
+    files = {path.name for path in MODELS.iterdir() if path.suffix in {".pt", ".safetensors"}}
+    assert listed == {name: file_sha256(MODELS / name) for name in files}
+    first, second = (read_weights(MODELS / f"model.{kind}") for kind in ("pt", "safetensors"))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_misfit_names_what_is_missing_unknown_and_reshaped(tmp_path: Path) -> None:
@@ -236,11 +270,12 @@ STRANGE: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
 @pytest.mark.parametrize("kind", UNREADABLE)
-def test_unreadable_weights_are_refused_in_one_line(tmp_path: Path, refused: Callable, kind: str) -> None:
-    UNREADABLE[kind](tmp_path / "model.pt")
-    with refused(tmp_path / "model.pt"):
-        load_weights(nn.Linear(2, 2), tmp_path / "model.pt")
+def test_unreadable_weights_are_refused_in_one_line(tmp_path: Path, refused: Callable, kind: str, name: str) -> None:
+    UNREADABLE[kind](tmp_path / name)
+    with refused(tmp_path / name):
+        load_weights(nn.Linear(2, 2), tmp_path / name)
 
 
 @pytest.mark.parametrize("kind", STRANGE)
@@ -250,13 +285,14 @@ def test_strange_weights_are_refused_in_one_line(tmp_path: Path, refused: Callab
         load_weights(nn.Linear(2, 2), tmp_path / "model.pt")
 
 
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_malicious_weights_are_not_run(tmp_path: Path, refused: Callable, zipped: bool) -> None:
-    path, marker = tmp_path / "model.pt", tmp_path / "marker"
+def test_malicious_weights_are_not_run(tmp_path: Path, refused: Callable, zipped: bool, name: str) -> None:
+    path, marker = tmp_path / name, tmp_path / "marker"
     torch.save({"weight": Malicious(marker)}, path, _use_new_zipfile_serialization=zipped)
     with refused(path, "read safely"):
         load_weights(nn.Linear(2, 2), path)
     assert not marker.exists()
     # The file does what it should not where nobody takes care: the test tests something.
-    torch.load(path, weights_only=False)
+    torch.load(path.open("rb"), weights_only=False)
     assert marker.exists()

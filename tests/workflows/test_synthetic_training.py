@@ -4,13 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-import numpy as np
 import pytest
 import torch
 
-from scripts.data import RandSynthesizePaird, virtual_subject
-from scripts.data.anatomies import phantom_anatomy
+from scripts.data import RandSynthesizePaird
 
 STAGES = [
     {"epochs": 1, "spacing": 2, "size": None},
@@ -18,15 +15,6 @@ STAGES = [
     {"epochs": 1, "spacing": 1, "size": None},
 ]
 SIZES = {"max_epochs": 4, "pairs_per_epoch": 2, "val_interval": 4, "curriculum": STAGES}
-
-
-@pytest.fixture(scope="module")
-def label_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("labelmaps")
-    for seed in range(3):
-        labels = virtual_subject(phantom_anatomy((32, 32, 32)), seed).labels[0, 0].numpy()
-        nib.save(nib.Nifti1Image(labels.astype(np.int16), np.eye(4)), folder / f"map_{seed}.nii.gz")
-    return folder
 
 
 @pytest.fixture

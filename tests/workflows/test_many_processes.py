@@ -1,0 +1,306 @@
+"""Several processes do what one does: run by torchrun as a user types it, on the CPU."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from ignite.distributed import sync
+from monai.bundle import ConfigWorkflow
+
+from scripts.workflows import own_device, report_error
+
+ROOT = Path(__file__).parents[2]
+TINY = {"network_def#channels": [8, 8, 8], "network_def#symmetric": False, "bf16": False, "device": "cpu"}
+# Gradients are always clipped; averaged and last weights differ.
+TRAINING = {"max_epochs": 5, "val_interval": 2, "clip_norm": 0.05, "ema_decay": 0.5}
+
+# A handler by which one of the processes dies, without a word, in the middle of a training.
+DYING = """
+import os, signal
+from ignite.engine import Events
+
+class Dying:
+    def attach(self, engine):
+        if os.environ["RANK"] == "1":
+            engine.add_event_handler(Events.EPOCH_STARTED(once=4), lambda: os.kill(os.getpid(), signal.SIGKILL))
+"""
+DYING_OVERLAY = """
++train#handlers:
+  - _target_: dying.Dying
+"""
+
+
+def torchrun(
+    count: int, run_id: str, configs: list[str | Path], path: Path | None = None, **options: object
+) -> subprocess.CompletedProcess:
+    """What `torchrun -m monai.bundle run ...` does with so many processes; a hang is a failure."""
+    files = str([str(config) if isinstance(config, Path) else f"configs/{config}.json" for config in configs])
+    words = [word for name, value in {**TINY, **options}.items() for word in (f"--{name}", str(value))]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nnodes=1",
+        f"--nproc_per_node={count}",
+    ]
+    line = [*launcher, "-m", "monai.bundle", "run", run_id, "--config_file", files, *words]
+    # As in a job of SLURM, which has one task for torchrun.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "SLURM_JOB_ID": "1", "SLURM_LOCALID": "0"}
+    environment["PYTHONPATH"] = str(path or "")
+    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def bars(stderr: str, description: str) -> int:
+    """How many progress bars: each is shown once before anything is done, and as often as it takes afterwards."""
+    return len(re.findall(rf"{description}: [^\r\n]*\[00:00<\?", stderr))
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as stream:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(stream)]
+
+
+def assert_same_table(found: Path, expected: Path) -> None:
+    """The same rows in the same order; threads and batches add up in another order, clocks are left out."""
+    assert len(rows(found)) == len(rows(expected)) > 0
+    for row, wanted in zip(rows(found), rows(expected), strict=True):
+        assert row.keys() == wanted.keys()
+        for name, value in wanted.items():
+            try:
+                assert float(row[name] or "nan") == pytest.approx(float(value or "nan"), abs=1e-4, nan_ok=True), name
+            except ValueError:
+                assert row[name] == value
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def alone(run_bundle: Callable, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five steps of one process on batches of two pairs."""
+    folder = tmp_path_factory.mktemp("alone")
+    run_bundle("train", dataset_dir=dataset, output_dir=folder, pairs_per_epoch=2, batch_size=2, **TRAINING)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def killed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
+    """The same by two processes on a pair each, the second of which dies when it begins the fourth step."""
+    folder = tmp_path_factory.mktemp("together")
+    (folder / "dying.py").write_text(DYING)
+    (folder / "dying.yaml").write_text(DYING_OVERLAY)
+    configs = ["train", "multi_gpu_train", folder / "dying.yaml"]
+    given = {"dataset_dir": dataset, "output_dir": folder / "out", "pairs_per_epoch": 2, **TRAINING}
+    return folder / "out", torchrun(2, "training", configs, path=folder, **given)
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_run_and_a_resumed_one_gets_where_one_process_gets(
+    killed: tuple[Path, subprocess.CompletedProcess], alone: Path, dataset: Path
+) -> None:
+    out, done = killed
+    assert done.returncode != 0
+    assert "SIGKILL" in done.stderr
+    assert bars(done.stderr, "Loading dataset") == 2  # training and validation scans
+    assert len(list(out.glob("events.out.tfevents.*"))) == 2  # of the trainer and the evaluator
+    # The other process may have been writing down the third epoch.
+    assert torch.load(out / "last.pt", weights_only=True)["epoch"] in (2, 3)
+
+    given = {"dataset_dir": dataset, "output_dir": out, "pairs_per_epoch": 2, "resume": True, **TRAINING}
+    resumed = torchrun(2, "training", ["train", "multi_gpu_train"], **given)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.count("resumed from") == 1
+    assert bars(resumed.stderr, "training") == 1
+
+    names = [sorted(path.name for path in folder.iterdir() if "tfevents" not in path.name) for folder in (out, alone)]
+    assert names[0] == names[1]
+    # Losses, validation's metrics, weights and their average.
+    assert [row["epoch"] for row in rows(out / "history.csv")] == ["1", "2", "3", "4", "5"]
+    assert_same_table(out / "history.csv", alone / "history.csv")
+    first, second = (torch.load(folder / "last.pt", weights_only=True) for folder in (alone, out))
+    for part in ("network", "average"):
+        # A bias before a normalisation changes nothing, and rounding errors are its gradient.
+        for name, value in first[part].items():
+            if name.endswith("conv.bias"):
+                continue
+            torch.testing.assert_close(second[part][name], value, rtol=0, atol=1e-5, msg=f"{part} {name}")
+    moved = torch.cat([(first["network"][name] - value).flatten() for name, value in first["average"].items()])
+    assert moved.abs().max() > 2e-5
+    assert torch.equal(first["random_state"]["torch"], second["random_state"]["torch"])
+
+
+# --- evaluation -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_three_processes_evaluate_two_pairs_as_one_does(
+    run_bundle: Callable, dataset: Path, lively_weights: Path, tmp_path: Path
+) -> None:
+    run_bundle("train", "evaluate", dataset_dir=dataset, weights=lively_weights, output_dir=tmp_path / "alone")
+    given = {"dataset_dir": dataset, "weights": lively_weights, "output_dir": tmp_path / "together"}
+    done = torchrun(3, "evaluating", ["train", "evaluate", "multi_gpu_evaluate"], **given)
+    assert done.returncode == 0, done.stderr
+    files = ["dice_per_label.csv", "dice_per_label.json", "metrics.csv", "metrics.json"]
+    assert sorted(path.name for path in (tmp_path / "together").iterdir()) == files
+    for name in ("metrics.csv", "dice_per_label.csv"):
+        assert_same_table(tmp_path / "together" / name, tmp_path / "alone" / name)
+    assert done.stdout.count("2 pairs, mean") == 1
+    assert bars(done.stderr, "evaluating") == 1
+
+
+# --- inference ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_processes_register_a_list_as_one_does_each_pair_once(
+    run_bundle: Callable, refused: Callable, small_dataset: Path, lively_weights: Path, tmp_path: Path
+) -> None:
+    images = sorted((small_dataset / "imagesTr").iterdir())
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_bytes(images[0].read_bytes()[:3000])
+    pairs = [(images[0], images[1]), (images[2], images[1]), (images[3], images[1]), (bad, images[1])]
+    table = tmp_path / "pairs.csv"
+    table.write_text("fixed,moving\n" + "\n".join(f"{fixed},{moving}" for fixed, moving in pairs))
+    given = {"pairs": table, "weights": lively_weights, "init": "none"}
+    last_line = "1 of 4 pairs could not be registered; they are listed above"
+    with refused(last_line):
+        run_bundle("inference", output_dir=tmp_path / "alone", **given)
+    options = {"output_dir": tmp_path / "together", "network_size": [1, 1, 1], **given}
+    done = torchrun(2, "inference", ["inference", "multi_gpu_inference"], **options)
+    assert done.returncode != 0
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == [f"error: {last_line}"]
+    assert done.stderr.count(f"{bad}: the file is damaged or cut short") == 1
+    for fixed, moving in pairs[:3]:
+        name = "_".join(path.name.removesuffix(".nii.gz") for path in (fixed, moving))
+        assert done.stdout.count(f"{name}: ") == 1
+
+    files = [
+        sorted(path.relative_to(tmp_path / run) for path in (tmp_path / run).rglob("*"))
+        for run in ("together", "alone")
+    ]
+    assert files[0] == files[1]
+    assert_same_table(tmp_path / "together" / "summary.csv", tmp_path / "alone" / "summary.csv")
+    images_found = [path for path in files[0] if path.name.endswith(".nii.gz")]
+    assert len(images_found) == 3 * 3
+    for path in images_found:
+        found, wanted = (np.asarray(nib.load(tmp_path / run / path).dataobj) for run in ("together", "alone"))
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=2 if path.name == "moved.nii.gz" else 1e-3)
+    settings = [
+        json.loads((tmp_path / run / files[0][0] / "metrics.json").read_text())["settings"]
+        for run in ("together", "alone")
+    ]
+    assert settings[0] == settings[1], "one process would do all pairs again"
+
+
+# --- the overlays, in a group of one process ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def group_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torchrun tells its only process."""
+    for name, value in {
+        "RANK": 0,
+        "LOCAL_RANK": 0,
+        "WORLD_SIZE": 1,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": 0,
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    yield
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    sync()
+
+
+@pytest.mark.parametrize(
+    ("configs", "workflow_type"),
+    [
+        (["train", "multi_gpu_train"], "train"),
+        (["train", "training/boxes.yaml", "multi_gpu_train"], "train"),
+        (["train", "evaluate", "multi_gpu_evaluate"], "train"),
+        (["inference", "multi_gpu_inference"], "infer"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_no_property_is_missing_or_misnamed(
+    bundle: Callable,
+    unchanged_process: Callable,
+    group_of_one: None,
+    dataset: Path,
+    lively_weights: Path,
+    tmp_path: Path,
+    configs: list[str],
+    workflow_type: str,
+) -> None:
+    given = {"weights": lively_weights, "dataset_dir": dataset, "output_dir": tmp_path}
+    workflow: ConfigWorkflow = bundle(*configs, workflow_type=workflow_type, **given)
+    with unchanged_process():
+        workflow.initialize()
+        assert workflow.check_properties() == []
+        assert dist.is_initialized()
+        workflow.finalize()
+    assert not dist.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("configs", "handlers", "silent"),
+    [
+        (["train", "multi_gpu_train"], "train#handlers", {"History", "TensorBoardStatsHandler", "Progress"}),
+        (["train", "multi_gpu_train"], "validate#handlers", {"TensorBoardStatsHandler"}),
+        (["train", "evaluate", "multi_gpu_evaluate"], "validate#handlers", {"Progress"}),
+        (["inference", "multi_gpu_inference"], "handlers", {"Progress"}),
+    ],
+)
+def test_only_the_first_process_has_what_only_speaks(
+    bundle: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    dataset: Path,
+    tmp_path: Path,
+    configs: list[str],
+    handlers: str,
+    silent: set[str],
+) -> None:
+    names = []
+    for rank in (0, 1):
+        monkeypatch.setattr(dist, "get_rank", lambda rank=rank: rank)
+        monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+        parser = bundle(*configs, dataset_dir=dataset, output_dir=tmp_path).parser
+        names.append({type(handler).__name__ for handler in parser.get_parsed_content(handlers)})
+    assert names[0] - names[1] == silent
+
+
+def test_without_torchrun_the_overlay_says_so(
+    run_bundle: Callable, refused: Callable, dataset: Path, tmp_path: Path
+) -> None:
+    with refused("torchrun", "docs/multi_gpu.md"):
+        run_bundle("train", "multi_gpu_train", dataset_dir=dataset, output_dir=tmp_path)
+
+
+def test_the_end_of_another_process_is_told_in_one_line(capsys: pytest.CaptureFixture) -> None:
+    error = RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:53978")
+    with pytest.raises(SystemExit) as ended:
+        report_error(RuntimeError, error, None)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("error: another process has ended")
+
+
+def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, refused: Callable) -> None:
+    assert torch.cuda.is_available() or own_device() == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert own_device() == torch.device("cuda:1")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with refused("more processes than GPUs", "--nproc_per_node=2"):
+        own_device()
