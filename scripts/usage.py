@@ -80,7 +80,8 @@ def _choices(kind: Any) -> tuple[str, ...]:
 
 def overview(commands: Mapping[str, Callable[..., None]]) -> str:
     """What commands there are."""
-    lines = [f"  {name:<10}{parse(command.__doc__).summary}" for name, command in commands.items()]
+    width = max(map(len, commands)) + 2
+    lines = [f"  {name:<{width}}{parse(command.__doc__).summary}" for name, command in commands.items()]
     usage = "usage: python -m scripts COMMAND --ARGUMENT VALUE ..."
     return "\n".join([usage, "", *lines, "", "python -m scripts COMMAND --help shows the arguments of a command."])
 

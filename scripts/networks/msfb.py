@@ -70,12 +70,24 @@ def local_correlation(fixed: Tensor, moving: Tensor) -> Tensor:
     """
     depth, height, width = fixed.shape[2], fixed.shape[3], fixed.shape[4]
     around = pad(moving, [1, 1, 1, 1, 1, 1])
+    fixed = fixed / fixed.shape[1]
     products = []
     for i in range(27):
         z, y, x = i // 9, i // 3 % 3, i % 3
         shifted = around[:, :, z : z + depth, y : y + height, x : x + width]
         products.append((fixed * shifted).sum(dim=1, keepdim=True))
-    return torch.cat(products, dim=1) / fixed.shape[1]
+    return torch.cat(products, dim=1)
+
+
+def swapped_correlation(correlation: Tensor) -> Tensor:
+    """`local_correlation(moving, fixed)` of `local_correlation(fixed, moving)`: the same products, found elsewhere."""
+    depth, height, width = correlation.shape[2], correlation.shape[3], correlation.shape[4]
+    around = pad(correlation, [1, 1, 1, 1, 1, 1])
+    products = []
+    for i in range(27):
+        z, y, x = i // 9, i // 3 % 3, i % 3
+        products.append(around[:, 26 - i : 27 - i, z : z + depth, y : y + height, x : x + width])
+    return torch.cat(products, dim=1)
 
 
 class MSFB(nn.Module):
@@ -134,13 +146,28 @@ class MSFB(nn.Module):
         Returns:
             `(B, channels, D, H, W)`
         """
-        if self.add_high:
-            fixed = fixed[:, : self.channels] + fixed[:, self.channels :]
-            moving = moving[:, : self.channels] + moving[:, self.channels :]
-        stacked = self.local_attention(self.global_attention(torch.cat([fixed, moving], dim=1)))
-        inputs = [stacked, field.to(stacked.dtype)]
+        fixed, moving = self._joined(fixed), self._joined(moving)
+        return self._fused(fixed, moving, field, self._compared(fixed, moving))
+
+    def both_ways(self, fixed: Tensor, moving: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` says of the pair, and of the swapped pair with the negative field; compares them only once."""
+        fixed, moving = self._joined(fixed), self._joined(moving)
+        compared = self._compared(fixed, moving)
+        there = self._fused(fixed, moving, field, compared)
+        if self.comparison == "correlation":
+            compared = swapped_correlation(compared)
+        return there, self._fused(moving, fixed, -field, compared)
+
+    def _joined(self, features: Tensor) -> Tensor:
+        return features[:, : self.channels] + features[:, self.channels :] if self.add_high else features
+
+    def _compared(self, fixed: Tensor, moving: Tensor) -> Tensor:
         if self.comparison == "difference":
-            inputs.append((fixed - moving).abs())
-        elif self.comparison == "correlation":
-            inputs.append(local_correlation(self.match(fixed), self.match(moving)))
-        return self.fuse(torch.cat(inputs, dim=1))
+            return (fixed - moving).abs()
+        if self.comparison == "correlation":
+            return local_correlation(self.match(fixed), self.match(moving))
+        return fixed[:, :0]
+
+    def _fused(self, fixed: Tensor, moving: Tensor, field: Tensor, compared: Tensor) -> Tensor:
+        stacked = self.local_attention(self.global_attention(torch.cat([fixed, moving], dim=1)))
+        return self.fuse(torch.cat([stacked, field.to(stacked.dtype), compared], dim=1))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from scripts.processes import rank
 from scripts.world import InputError
+from scripts.world.files import unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -85,13 +86,13 @@ def write_safetensors(weights: str, output: str) -> None:
         output: the file to write.
 
     Raises:
-        InputError: as `read_weights`, or if `output` does not end in .safetensors.
+        InputError: as `read_weights`, or if `output` does not end in .safetensors or cannot be written.
     """
     if Path(output).suffix != ".safetensors":
         raise InputError(f"{output}: want a name that ends in .safetensors, by which such files are known")
-    unfinished = _unfinished(Path(output))
-    unfinished.write_bytes(safetensors_bytes(read_weights(weights), metadata={"format": "pt"}))
-    os.replace(unfinished, output)
+    content = safetensors_bytes(read_weights(weights), metadata={"format": "pt"})
+    with unfinished(output) as file:
+        file.write_bytes(content)
 
 
 class RandomState:
@@ -211,15 +212,12 @@ class BestModel:
         self.best = state["best"]
 
 
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.name}.unfinished")
-
-
 def _write(content: Any, path: Path) -> None:
     if rank() > 0:
         return  # processes that train together have the same weights and random state
-    torch.save(content, _unfinished(path))
-    os.replace(_unfinished(path), path)
+    partial = path.with_name(f".{path.name}.unfinished")
+    torch.save(content, partial)
+    os.replace(partial, path)
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from monai.networks.blocks import ChannelSELayer
 from torch import Tensor
 
 from scripts.networks import MSFB, AuxiliaryDecoder, Encoder
-from scripts.networks.msfb import LocalAttention, local_correlation
+from scripts.networks.msfb import LocalAttention, local_correlation, swapped_correlation
 
 CHANNELS = (8, 16, 32)
 SIZE = (12, 8, 16)
@@ -160,6 +160,22 @@ def test_local_correlation_sees_nothing_beyond_the_border() -> None:
     ones = torch.ones(1, 4, 3, 3, 3)
     assert local_correlation(ones, ones)[0, :, 0, 0, 0].sum() == 8
     assert local_correlation(ones, ones)[0, :, 1, 1, 1].sum() == 27
+
+
+def test_correlation_is_swapped_without_correlating_again() -> None:
+    fixed, moving = random(43, 2, 4, 5, 3, 4), random(44, 2, 4, 5, 3, 4)
+    expected = local_correlation(moving, fixed)
+    torch.testing.assert_close(swapped_correlation(local_correlation(fixed, moving)), expected)
+
+
+@pytest.mark.parametrize("fusion", ["attention", "add"])
+@pytest.mark.parametrize("comparison", ["none", "difference", "correlation"])
+def test_both_ways_are_the_pair_and_the_swapped_one(fusion: str, comparison: str) -> None:
+    msfb = block(fusion=fusion, comparison=comparison)
+    fixed, moving, field = random(45, 1, 16, *SIZE), random(46, 1, 16, *SIZE), random(47, 1, 3, *SIZE)
+    there, back = msfb.both_ways(fixed, moving, field)
+    torch.testing.assert_close(there, msfb(fixed, moving, field))
+    torch.testing.assert_close(back, msfb(moving, fixed, -field))
 
 
 @pytest.mark.parametrize("comparison", ["difference", "correlation"])

@@ -68,6 +68,7 @@ def colour(*size: int) -> np.ndarray:
 
 
 noise = np.random.default_rng(0).random
+BALL = sum((axis - size / 2) ** 2 for axis, size in zip(np.ogrid[:20, :22, :19], SIZE, strict=True)) < 49
 SHEARED = np.array([[1.0, 0.1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 
 BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -95,7 +96,7 @@ ODD_IMAGES: dict[str, tuple[Callable[[Path], object], dict, str]] = {
     "two forms": (with_forms(np.eye(4), np.diag([-1.0, 1, 1, 1])), {}, "sform and qform differ"),
     "sheared": (with_forms(SHEARED, None), {}, "sheared by 5.7°"),
     "no orientation": (with_forms(None, None), {"assume_ras": True}, ""),
-    "volume": (replaced_by(noise((*SIZE, 3)) * (np.indices(SIZE).min(0) > 3)[..., None]), {"volume": 1}, ""),
+    "volume": (replaced_by(noise((*SIZE, 3)) * BALL[..., None]), {"volume": 1}, ""),
 }
 
 
@@ -250,7 +251,7 @@ def test_what_the_machine_lacks_is_told_in_one_line(
 def test_poor_verdict_ends_with_5_and_leaves_the_results(
     answer: Callable, images: dict[str, Path], fresh_weights: Path, tmp_path: Path
 ) -> None:
-    replaced_by(noise(SIZE) * (np.indices(SIZE).min(0) > 3))(images["moving"])
+    replaced_by(noise(SIZE) * BALL)(images["moving"])
     line = answer("inference", **images, output_dir=tmp_path / "out", weights=fresh_weights, code=5)
     assert line == "error: 1 of 1 registrations failed; look at their report.html"
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["verdict"] == "fail"

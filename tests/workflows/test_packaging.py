@@ -111,8 +111,8 @@ def test_version_is_in_the_changelog(packaged: Path) -> None:
     assert metadata["version"] in metadata["changelog"]
 
 
-def test_metadata_is_verified_against_the_schema(packaged: Path, tmp_path: Path) -> None:
-    copy = ROOT.parent / "shared" / "zoo" / SCHEMA
+def test_metadata_is_verified_against_the_schema(packaged: Path, shared_data: Path, tmp_path: Path) -> None:
+    copy = shared_data.parent / "zoo" / SCHEMA
     if not copy.is_file():
         pytest.skip(f"no copy of {SCHEMA} in shared/zoo")
     shutil.copyfile(copy, tmp_path / "schema.json")
