@@ -81,8 +81,8 @@ def read_metadata() -> dict:
     return json.loads((ROOT / "configs" / "metadata.json").read_text())
 
 
-def read_pins() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+def read_pins(file: str = "constraints.txt") -> dict[str, str]:
+    lines = (ROOT / file).read_text().splitlines()
     return dict(re.match(r"([\w-]+)==([\w.]+)", line).groups() for line in lines if line and line[0] != "#")
 
 
@@ -193,6 +193,17 @@ def test_metadata_names_the_tested_versions() -> None:
     pins = read_pins()
     assert named == {package: pins.get(package) for package in named}
     assert {"nibabel", "pytorch-ignite"} <= set(named)
+
+
+def test_the_oldest_versions_are_the_lower_bounds_of_the_project() -> None:
+    def numbers(versions: dict[str, str]) -> dict[str, list[int]]:
+        found = {package: [int(n) for n in re.findall(r"\d+", version)] for package, version in versions.items()}
+        return {package: parts + [0] * (4 - len(parts)) for package, parts in found.items()}
+
+    dependencies = (ROOT / "pyproject.toml").read_text().partition("\ndependencies = [")[2].partition("\n]")[0]
+    bounds = dict(re.findall(r'^ *"([a-z0-9-]+)>=([^"]+)"', dependencies, re.MULTILINE))
+    assert len(bounds) == dependencies.count(">=")
+    assert numbers(read_pins("constraints-oldest.txt")) == numbers(bounds)
 
 
 def test_license_is_the_unmodified_apache_2() -> None:

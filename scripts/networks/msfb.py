@@ -68,26 +68,29 @@ def local_correlation(fixed: Tensor, moving: Tensor) -> Tensor:
     Returns:
         `(B, 27, D, H, W)`: the mean over channels of the products, one channel per offset of -1, 0, 1 along each axis.
     """
-    depth, height, width = fixed.shape[2], fixed.shape[3], fixed.shape[4]
-    around = pad(moving, [1, 1, 1, 1, 1, 1])
     fixed = fixed / fixed.shape[1]
-    products = []
-    for i in range(27):
-        z, y, x = i // 9, i // 3 % 3, i % 3
-        shifted = around[:, :, z : z + depth, y : y + height, x : x + width]
-        products.append((fixed * shifted).sum(dim=1, keepdim=True))
+    products = [(fixed * shifted).sum(dim=1, keepdim=True) for shifted in _shifted(moving)]
     return torch.cat(products, dim=1)
 
 
 def swapped_correlation(correlation: Tensor) -> Tensor:
     """`local_correlation(moving, fixed)` of `local_correlation(fixed, moving)`: the same products, found elsewhere."""
-    depth, height, width = correlation.shape[2], correlation.shape[3], correlation.shape[4]
-    around = pad(correlation, [1, 1, 1, 1, 1, 1])
     products = []
+    for i, shifted in enumerate(_shifted(correlation)):
+        products.append(shifted[:, 26 - i : 27 - i])
+    return torch.cat(products, dim=1)
+
+
+def _shifted(image: Tensor) -> list[Tensor]:
+    """The image as seen from each of the 27 voxels around: zero beyond the border."""
+    around = pad(image, [1, 1, 1, 1, 1, 1])
+    depth, height, width = image.shape[2], image.shape[3], image.shape[4]
+    shifted = []
     for i in range(27):
         z, y, x = i // 9, i // 3 % 3, i % 3
-        products.append(around[:, 26 - i : 27 - i, z : z + depth, y : y + height, x : x + width])
-    return torch.cat(products, dim=1)
+        # Not slices: torch.export would reason long about their ends.
+        shifted.append(around.narrow(2, z, depth).narrow(3, y, height).narrow(4, x, width))
+    return shifted
 
 
 class MSFB(nn.Module):

@@ -127,6 +127,8 @@ def test_other_units_are_converted_as_itk_does(forms: Forms, unit: str, factor: 
     space = space_of(path)
     assert space.warnings == (f"the header gives positions in {name}; converted to mm",)
     np.testing.assert_allclose(space.affine, [[1, 0, 0, 4], [0, 2, 0, 5], [0, 0, 3, 6], [0, 0, 0, 1]], rtol=1e-5)
+    if itk.__version__.startswith("2.3."):
+        pytest.skip("the ITK of SimpleITK 2.3 does not convert units")
     image = itk.ReadImage(str(path))
     np.testing.assert_allclose(space.affine[:3, 3] * [-1, -1, 1], image.GetOrigin(), rtol=1e-5)
     np.testing.assert_allclose(nib.affines.voxel_sizes(space.affine), image.GetSpacing(), rtol=1e-5)

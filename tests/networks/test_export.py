@@ -79,6 +79,7 @@ def test_scripted_refuses_wrong_images_too() -> None:
         scripted(torch.zeros(1, 2, 16, 24, 16))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_exported_gives_the_same_field_at_any_size() -> None:
     network = moving_network(channels=(8, 8))

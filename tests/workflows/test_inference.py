@@ -56,7 +56,8 @@ def test_metrics_say_from_what_and_how_the_result_came(
     assert metrics["settings"]["init"] == "none" and metrics["settings"]["seed"] == 5
     assert metrics["device"] == "cpu" and metrics["threads"] == torch.get_num_threads()
     versions = metrics["versions"]
-    assert (versions["torch"], versions["nibabel"]) == (torch.__version__, nib.__version__)
+    assert versions["nibabel"] == nib.__version__
+    assert versions["torch"].partition("+")[0] == torch.__version__.partition("+")[0]  # "+cpu" is named or not
     assert set(metrics["stages"]) == {
         *("load", "affine", "prepare", "network", "fuse", "invert", "measure", "save", "report")
     }
