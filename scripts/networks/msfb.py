@@ -88,8 +88,7 @@ def _shifted(image: Tensor) -> list[Tensor]:
     shifted = []
     for i in range(27):
         z, y, x = i // 9, i // 3 % 3, i % 3
-        # Not slices: torch.export would reason long about their ends.
-        shifted.append(around.narrow(2, z, depth).narrow(3, y, height).narrow(4, x, width))
+        shifted.append(around[:, :, z : z + depth, y : y + height, x : x + width])
     return shifted
 
 

@@ -20,10 +20,10 @@ def resize_field(field: Tensor, size: list[int]) -> Tensor:
     Returns:
         `(B, 3, D', H', W')`, voxels of the new grid.
     """
-    resized = interpolate(field, size=size, mode="trilinear", align_corners=False)
     # Axis by axis: a tensor of these factors would be a constant of an exported graph, whatever the size.
-    along = resized.unbind(1)
-    return torch.stack([along[i] * (size[i] / field.shape[2 + i]) for i in range(3)], dim=1)
+    along = field.unbind(1)
+    scaled = torch.stack([along[i] * (size[i] / field.shape[2 + i]) for i in range(3)], dim=1)
+    return interpolate(scaled, size=size, mode="trilinear", align_corners=False)
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def exports(
     config = ConfigParser(ConfigParser.load_config_files(files))
     network = load_weights(config.get_parsed_content("network_def"), weights).eval()
     with torch.no_grad():
-        runs = {"eager": network, **_made(network, Path(output_dir))}
+        runs: dict[str, Run] = {"eager": network, **_made(network, Path(output_dir))}
         images = [example_image(size) for size in CHECKED]
         differences = largest_differences(runs, images)
         seconds = alternating_seconds(runs, images[0])

@@ -33,22 +33,22 @@ def pair(seed: int, *size: int) -> Tensor:
 
 @torch.no_grad()
 def moving_network(**options) -> MSFBNet:
-    """A network whose heads are random, and scaled to fields of 2 to 4 voxels on average."""
+    """A network whose heads are random, and scaled to fields of 1 to 4 voxels on average."""
     torch.manual_seed(0)
     net = MSFBNet(**options).eval()
     for head in net.heads:
         torch.nn.init.normal_(head.weight, std=0.01)
     image = pair(0, *SIZE)
-    while not 2 < (displacement := net(image).norm(dim=1).mean()) < 4:
+    while not 1 < (displacement := net(image).norm(dim=1).mean()) < 4:
         for head in net.heads:
-            head.weight.mul_((3 / displacement) ** 0.5)
+            head.weight.mul_((2 / displacement) ** 0.5)
     return net
 
 
 @torch.no_grad()
 def assert_same(actual: Tensor, network: MSFBNet, image: Tensor) -> None:
     expected = network(image)
-    assert expected.norm(dim=1).mean() > 1
+    assert expected.norm(dim=1).mean() > 0.5
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4)
 
 
@@ -82,7 +82,7 @@ def test_scripted_refuses_wrong_images_too() -> None:
 @pytest.mark.slow
 @torch.no_grad()
 def test_exported_gives_the_same_field_at_any_size() -> None:
-    network = moving_network(channels=(8, 8))
+    network = moving_network(channels=(8, 8, 8))
     every_size = dict.fromkeys((2, 3, 4), torch.export.Dim.DYNAMIC)
     exported = torch.export.export(network, (pair(3, *SIZE),), dynamic_shapes=(every_size,))
     for size in (SIZE, (16, 32, 32)):
