@@ -212,7 +212,7 @@ def exports(
     config_file: str = INFERENCE,
     threads: int | None = None,
 ) -> None:
-    """Export the network for other runtimes: TorchScript, torch.export, ONNX and AOTInductor.
+    """Export the network for other runtimes: TorchScript, torch.export and ONNX.
 
     Each file is read back, checked against PyTorch's own result and timed beside it, on the CPU.
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
@@ -14,7 +15,22 @@ class InstanceNorm(nn.InstanceNorm3d):
         """Normalise each channel of `(B, C, D, H, W)` over its voxels."""
         if input[0, 0].numel() == 1:
             return input
+        # An `if` of its own: TorchScript skips what is in it, unread.
+        if not torch.jit.is_scripting():  # noqa: SIM102
+            if torch.onnx.is_in_onnx_export():
+                return self._axis_by_axis(input)
         return nn.functional.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
+
+    def _axis_by_axis(self, input: Tensor) -> Tensor:
+        """The same, for ONNX: its own operator, in ONNX Runtime, sums a million voxels with errors of a thousandth."""
+        centred = input - _mean(input)
+        normalised = centred * (_mean(centred * centred) + self.eps).rsqrt()
+        return normalised * self.weight.view(-1, 1, 1, 1) + self.bias.view(-1, 1, 1, 1)
+
+
+def _mean(volumes: Tensor) -> Tensor:
+    """Mean of each `(D, H, W)`, axis by axis, which is more exact than all voxels in one sum."""
+    return volumes.mean(dim=4, keepdim=True).mean(dim=3, keepdim=True).mean(dim=2, keepdim=True)
 
 
 def convolution(in_channels: int, out_channels: int, stride: int = 1, norm: bool = True) -> nn.Module:

@@ -1,8 +1,8 @@
 """The network in the formats of other runtimes: made, checked against eager mode, and timed beside it."""
 
 import os
-import shutil
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.jit import TracerWarning
 
 from scripts.data import phantom_anatomy, virtual_pair
 from scripts.metrics import write_complete
@@ -21,7 +21,7 @@ from scripts.workflows.checkpoints import load_weights
 from scripts.workflows.start import start_registration
 from scripts.world import existing_file
 
-EXAMPLE = (48, 64, 80)  # what is traced; axes of 1 voxel at any scale would be taken for constants
+EXAMPLE = (48, 64, 80)  # what is traced
 CHECKED = ((96, 112, 96), (64, 96, 80))  # other sizes; the first is timed, too
 ROUNDS = 3
 TOLERANCE = 1e-3  # voxels
@@ -34,13 +34,13 @@ class Format(NamedTuple):
 
     Attributes:
         file: its name.
-        write: writes the file from the network and its traced program.
+        write: writes the file from the network.
         load: reads the file back into what computes the field from the image.
         lacks: what it needs and is not installed; empty if nothing.
     """
 
     file: str
-    write: Callable[[nn.Module, ExportedProgram, Path], object]
+    write: Callable[[nn.Module, Path], object]
     load: Callable[[Path], Run]
     lacks: Callable[[], str]
 
@@ -82,12 +82,6 @@ def exports(
         raise RuntimeError(f"{', '.join(wrong)}: further than {TOLERANCE} voxel from eager mode")
 
 
-def traced(network: nn.Module) -> ExportedProgram:
-    """The network as a program of `torch.export`, for any size that it takes."""
-    every_size = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC, 4: Dim.DYNAMIC}
-    return torch.export.export(network, (example_image(EXAMPLE),), dynamic_shapes=(every_size,))
-
-
 def example_image(size: tuple[int, int, int]) -> Tensor:
     """Two virtual people, `(1, 2, *size)`."""
     pair = virtual_pair(phantom_anatomy(size), seed=0)
@@ -116,8 +110,6 @@ def alternating_seconds(runs: Mapping[str, Run], image: Tensor) -> dict[str, lis
 
 
 def _made(network: nn.Module, folder: Path) -> dict[str, Run]:
-    print("torch.export traces the network ...", flush=True)
-    program = traced(network)
     runs: dict[str, Run] = {}
     for name, format_ in FORMATS.items():
         if lacking := format_.lacks():
@@ -125,7 +117,7 @@ def _made(network: nn.Module, folder: Path) -> dict[str, Run]:
             continue
         print(f"{name} ...", flush=True)
         with TemporaryDirectory(dir=folder) as unfinished:
-            format_.write(network, program, Path(unfinished) / format_.file)
+            format_.write(network, Path(unfinished) / format_.file)
             os.replace(Path(unfinished) / format_.file, folder / format_.file)
         runs[name] = format_.load(folder / format_.file)
     return runs
@@ -151,11 +143,24 @@ def _table(
     )
 
 
-def _write_onnx(network: nn.Module, program: ExportedProgram, file: Path) -> None:
-    # GridSample knows volumes from opset 20 on.
-    torch.onnx.export(
-        program, (), file, input_names=["image"], output_names=["pred"], opset_version=20, external_data=False
-    )
+def _write_onnx(network: nn.Module, file: Path) -> None:
+    # Not by torch.export, the default: with sizes that may change it reasons about this network for more than ten
+    # minutes. GridSample knows volumes from opset 20 on.
+    every_size = {2: "x", 3: "y", 4: "z"}
+    with warnings.catch_warnings():
+        # What is a constant for the tracer is checked at other sizes.
+        warnings.simplefilter("ignore", TracerWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            network,
+            (example_image(EXAMPLE),),
+            file,
+            dynamo=False,
+            opset_version=20,
+            input_names=["image"],
+            output_names=["pred"],
+            dynamic_axes={"image": every_size, "pred": every_size},
+        )
 
 
 def _load_onnx(file: Path) -> Run:
@@ -172,26 +177,7 @@ def _lacks_onnx() -> str:
     return f"needs {', '.join(missing)}: python -m pip install {' '.join(missing)}" if missing else ""
 
 
-def _lacks_compiler() -> str:
-    compiler = os.environ.get("CXX", "g++")
-    return "" if shutil.which(compiler) else f"there is no C++ compiler {compiler}"
-
-
 FORMATS = {
-    "TorchScript": Format(
-        "model.ts", lambda network, _, file: torch.jit.script(network).save(file), torch.jit.load, lambda: ""
-    ),
-    "torch.export": Format(
-        "model.pt2",
-        lambda _, program, file: torch.export.save(program, file),
-        lambda file: torch.export.load(file).module(),
-        lambda: "",
-    ),
+    "TorchScript": Format("model.ts", lambda network, file: torch.jit.script(network).save(file), torch.jit.load, str),
     "ONNX": Format("model.onnx", _write_onnx, _load_onnx, _lacks_onnx),
-    "AOTInductor": Format(
-        "model_aot.pt2",
-        lambda _, program, file: torch._inductor.aoti_compile_and_package(program, package_path=str(file)),
-        lambda file: torch._inductor.aoti_load_package(str(file)),
-        _lacks_compiler,
-    ),
 }

@@ -147,6 +147,7 @@ def test_triton_serves_what_the_metadata_says(role: str) -> None:
     ((wanted, described),) = metadata[f"{role}s"].items()
     assert (name, kind, described["dtype"]) == (wanted, "TYPE_FP32", "float32")
     assert [int(size) for size in dims.split(",")] == [
+        1,
         described["num_channels"],
         *[-1] * len(described["spatial_shape"]),
     ]

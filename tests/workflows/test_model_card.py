@@ -41,6 +41,7 @@ def test_the_card_has_the_commands_that_the_zoo_wants() -> None:
         "multi_gpu_train",
         "multi_gpu_evaluate",
         "ckpt_export",
+        "onnx_export",
     ):
         assert wanted in text
 
