@@ -13,9 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from fire.parser import DefaultParseValue
-
-from scripts.usage import UsageError, help_of, overview, parsed
+from scripts.usage import UsageError, help_of, overview, parsed, quoted
 
 TRAIN = "configs/train.json"
 DEMO = "configs/datasets/demo.yaml"
@@ -336,7 +334,7 @@ def _check_place() -> None:
 
 def _bundle_run(run_id: str, config_file: str, **overrides: Any) -> None:
     """Show a command as a user would type it, and run it."""
-    options = [word for name, value in overrides.items() for word in (f"--{name}", _quoted(value))]
+    options = [word for name, value in overrides.items() for word in (f"--{name}", quoted(value))]
     command = ["-m", "monai.bundle", "run", run_id, "--config_file", config_file, *options]
     print(f"\n$ {shlex.join(['python', *command])}", flush=True)
     # MONAI warns at every run that configs are code.
@@ -346,11 +344,6 @@ def _bundle_run(run_id: str, config_file: str, **overrides: Any) -> None:
         sys.exit(EXIT_MEMORY)
     if done.returncode:
         sys.exit(done.returncode)
-
-
-def _quoted(value: Any) -> str:
-    """A value as the bundle runner, which reads its arguments with Fire, gets it back: the text 1003 as text."""
-    return repr(value) if isinstance(value, str) and not isinstance(DefaultParseValue(value), str) else str(value)
 
 
 if __name__ == "__main__":

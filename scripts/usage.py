@@ -12,6 +12,7 @@ import fire
 from fire.core import FireExit
 from fire.decorators import SetParseFn
 from fire.docstrings import parse
+from fire.parser import DefaultParseValue
 
 WIDTH, INDENT = 100, 24
 
@@ -102,3 +103,8 @@ def help_of(command: Callable[..., None]) -> str:
         name = f"  --{argument.name}"
         lines += textwrap.wrap(about, WIDTH, initial_indent=f"{name:<{INDENT}}", subsequent_indent=indent)
     return "\n".join(lines)
+
+
+def quoted(value: Any) -> str:
+    """A value as the bundle runner, which reads its arguments with Fire, gets it back: the text 1003 as text."""
+    return repr(value) if isinstance(value, str) and not isinstance(DefaultParseValue(value), str) else str(value)

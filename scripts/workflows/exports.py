@@ -173,7 +173,7 @@ def _load_onnx(file: Path) -> Run:
 
 
 def _lacks_onnx() -> str:
-    missing = [package for package in ("onnx", "onnxscript", "onnxruntime") if find_spec(package) is None]
+    missing = [package for package in ("onnx", "onnxruntime") if find_spec(package) is None]
     return f"needs {', '.join(missing)}: python -m pip install {' '.join(missing)}" if missing else ""
 
 
