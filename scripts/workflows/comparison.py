@@ -26,7 +26,7 @@ from scripts.workflows.comparison_table import Results, comparison_text
 from scripts.workflows.jobs import ROLES
 from scripts.workflows.registration import ToWorld
 from scripts.workflows.stages import stage
-from scripts.workflows.start import start_registration, supports_bf16
+from scripts.workflows.start import read_configs, start_registration, supports_bf16
 from scripts.workflows.steps import lncc, score_inputs
 from scripts.world import Grid, InputError, existing_file
 
@@ -98,7 +98,8 @@ def compare(
         InputError: for bad files or arguments.
     """
     start_registration(output_dir, 0, threads)
-    config = _config(config_file, dataset_dir)
+    config = read_configs(config_file)
+    config["dataset_dir"] = dataset_dir
     network = config.get_parsed_content("network_def")
     bf16 = supports_bf16("cpu")
     definition = json.dumps({**config["network_def"], "bf16": bf16})
@@ -233,14 +234,6 @@ def _rescans(dataset_dir: str) -> list[dict[str, dict[str, str]]]:
         return validation_pairs(dataset_dir, "rescan")
     except InputError:
         return []
-
-
-def _config(config_file: str, dataset_dir: str) -> ConfigParser:
-    """The configs, written as the bundle runner wants them or with commas between."""
-    files = [str(existing_file(part.strip(" []'\""))) for part in config_file.split(",")]
-    config = ConfigParser(ConfigParser.load_config_files(files))
-    config["dataset_dir"] = dataset_dir
-    return config
 
 
 def _warm_up(methods: Sequence[Method], item: Item) -> None:

@@ -1,25 +1,22 @@
 """The network in the formats of other runtimes: made, checked against eager mode, and timed beside it."""
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
-from monai.bundle import ConfigParser
 from torch import Tensor, nn
 from torch.jit import TracerWarning
 
 from scripts.data import phantom_anatomy, virtual_pair
 from scripts.metrics import write_complete
 from scripts.workflows.checkpoints import load_weights
-from scripts.workflows.start import start_registration
-from scripts.world import existing_file
+from scripts.workflows.start import read_configs, start_registration
+from scripts.world.files import unfinished
 
 EXAMPLE = (48, 64, 80)  # what is traced
 CHECKED = ((96, 112, 96), (64, 96, 80))  # other sizes; the first is timed, too
@@ -65,9 +62,7 @@ def exports(
     """
     start_registration(output_dir, 0, threads)
     Path(output_dir).mkdir(parents=True, exist_ok=True)
-    files = [str(existing_file(part.strip(" []'\""))) for part in config_file.split(",")]
-    config = ConfigParser(ConfigParser.load_config_files(files))
-    network = load_weights(config.get_parsed_content("network_def"), weights).eval()
+    network = load_weights(read_configs(config_file).get_parsed_content("network_def"), weights).eval()
     with torch.no_grad():
         runs: dict[str, Run] = {"eager": network, **_made(network, Path(output_dir))}
         images = [example_image(size) for size in CHECKED]
@@ -116,9 +111,8 @@ def _made(network: nn.Module, folder: Path) -> dict[str, Run]:
             print(f"{name}: not made, {lacking}", flush=True)
             continue
         print(f"{name} ...", flush=True)
-        with TemporaryDirectory(dir=folder) as unfinished:
-            format_.write(network, Path(unfinished) / format_.file)
-            os.replace(Path(unfinished) / format_.file, folder / format_.file)
+        with unfinished(folder / format_.file) as file:
+            format_.write(network, file)
         runs[name] = format_.load(folder / format_.file)
     return runs
 

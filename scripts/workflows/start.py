@@ -14,10 +14,11 @@ import SimpleITK as sitk
 import torch
 import torch.distributed as dist
 from ignite.distributed import sync
+from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
 from scripts.processes import rank
-from scripts.world import InputError, find_input_error
+from scripts.world import InputError, existing_file, find_input_error
 
 EXIT_INPUT = 3  # input, or files that cannot be read or written
 EXIT_MEMORY = 4
@@ -209,3 +210,13 @@ def _explain(error: BaseException) -> tuple[int | None, str]:
             return EXIT_INTERRUPTED, "interrupted"
         cause = cause.__cause__
     return None, ""
+
+
+def read_configs(config_file: str) -> ConfigParser:
+    """The configs, written as the bundle runner wants them or with commas between.
+
+    Raises:
+        InputError: for a file that does not exist.
+    """
+    files = [str(existing_file(part.strip(" []'\""))) for part in config_file.split(",")]
+    return ConfigParser(ConfigParser.load_config_files(files))
