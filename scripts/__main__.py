@@ -175,7 +175,7 @@ def compare(
     methods: str = "affine,syn,syn_cc,voxelmorph,msfbnet,refined",
     pairs: int | None = None,
     voxelmorph_weights: str | None = None,
-    refine: int = 50,
+    refine: int = 30,
     landmarks_dir: str | None = None,
     config_file: str = TRAIN,
     threads: int | None = None,

@@ -63,3 +63,11 @@ class Encoder(nn.Module):
             image = stage(image)
             features.append(image)
         return features
+
+    @torch.jit.export
+    def at_scale(self, image: Tensor, scale: int) -> Tensor:
+        """Encode `(B, 1, D, H, W)` to one scale alone, `(B, channels[scale], D/2^scale, H/2^scale, W/2^scale)`."""
+        for i, stage in enumerate(self.stages):
+            if i <= scale:
+                image = stage(image)
+        return image

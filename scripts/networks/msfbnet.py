@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from monai.networks.utils import pixelshuffle
 from torch import Tensor, nn
 
 from scripts.networks.auxiliary_decoder import AuxiliaryDecoder
@@ -16,11 +17,13 @@ class MSFBNet(nn.Module):
 
     Every image is encoded on its own by the same weights. From the coarsest scale on, an MSFB compares the fixed
     features with the moving ones warped by the field so far, and its residual, of at most one voxel of that scale, is
-    composed with that field. An untrained network is the identity.
+    composed with that field. At last the moving image itself is warped, encoded anew and compared once more, for a
+    correction at the image's own size. An untrained network is the identity.
 
     Args:
         channels: feature channels per scale, finest first; as many scales as entries.
-        field_scale: scale of the finest predicted field (0: full size, 1: half, ...), upsampled to the image's size.
+        field_scale: scale of the finest features that are compared (0: full size, 1: half, ...), and of their field,
+            which is upsampled to the image's size.
         auxiliary_decoder: whether MSFBs get high-level features too.
         fusion: how an MSFB joins features: `attention`, `concat` or `add`.
         attention: which gates `fusion="attention"` has: `both`, `global`, `local` or `none`.
@@ -29,7 +32,11 @@ class MSFBNet(nn.Module):
         diffeomorphic: take residuals as stationary velocity fields and integrate them; otherwise as displacements.
         symmetric: warp both images half-way towards each other, and take half the difference of what the MSFB says of
             them in either order (after SITReg, Honkamaa & Marttinen, MELBA 2024): the field of the swapped pair is
-            then the inverse. Needs `diffeomorphic` for that. The parameters are the same either way.
+            then the inverse, but for the last correction. Needs `diffeomorphic` for that. The parameters are the same
+            either way.
+        detail: correct the field once more at the image's own size, by a block on the grid of `field_scale` whose
+            channels hold the voxels between (sub-pixel convolution, Shi et al., CVPR 2016): feature maps at full size
+            are what costs time and memory.
 
     Raises:
         ValueError: for an unknown `fusion`, `attention` or `comparison`, a `field_scale` without a scale, or
@@ -47,6 +54,7 @@ class MSFBNet(nn.Module):
         iterations: int = 2,
         diffeomorphic: bool = True,
         symmetric: bool = True,
+        detail: bool = True,
     ) -> None:
         super().__init__()
         if not 0 <= field_scale < len(channels):
@@ -54,6 +62,7 @@ class MSFBNet(nn.Module):
         if iterations < 1:
             raise ValueError(f"iterations are a number from 1, not {iterations}")
         self.field_scale = field_scale
+        self.factor = 2**field_scale
         self.diffeomorphic = diffeomorphic
         self.symmetric = symmetric
         self.multiple = 2 ** (len(channels) - 1)
@@ -68,6 +77,8 @@ class MSFBNet(nn.Module):
         # The finest scale takes nearly all of the time, and the coarsest sees little: once is enough.
         self.iterations = [iterations if 0 < i < len(used) - 1 else 1 for i in range(len(used))]
         self.heads = nn.ModuleList(_field_head(c) for c in used[::-1])
+        self.detail_block = MSFB(used[0], False, fusion, attention, comparison) if detail else None
+        self.detail_head = _field_head(used[0], 3 * self.factor**3) if detail else None
 
     def forward(self, image: Tensor) -> Tensor:
         """Register a pair.
@@ -84,7 +95,7 @@ class MSFBNet(nn.Module):
             ValueError: for any other shape.
         """
         field = self.pyramid(image)[-1]
-        if self.field_scale > 0:
+        if field.shape[2:] != image.shape[2:]:
             field = resize_field(field, list(image.shape[2:]))
         return field
 
@@ -96,7 +107,8 @@ class MSFBNet(nn.Module):
             image: as `forward` takes it.
 
         Returns:
-            `(B, 3, D/2^l, H/2^l, W/2^l)` for the scales `l` from the coarsest to `field_scale`, voxels of that scale.
+            `(B, 3, D/2^l, H/2^l, W/2^l)` for the scales `l` from the coarsest to `field_scale`, voxels of that scale;
+            with `detail` one of the image's own size follows.
         """
         if image.dim() != 5 or image.shape[1] != 2:
             raise ValueError(f"image is (B, 2, D, H, W), fixed and moving, not {image.shape}")
@@ -140,15 +152,26 @@ class MSFBNet(nn.Module):
                     residual = bounded_spline(head(block(fixed, warp(moving, field), field)).to(image.dtype))
                     field = compose(field, self._flow(residual))
             fields.append(field)
+        if self.detail_block is not None:
+            fields.append(self._detailed(image, low[0].chunk(2)[0], field))
         return fields
+
+    def _detailed(self, image: Tensor, fixed: Tensor, field: Tensor) -> Tensor:
+        """The field at the image's own size, corrected there by what the features of the warped moving image say."""
+        large = resize_field(field, list(image.shape[2:]))
+        moving = self.encoder.at_scale(warp(image[:, 1:], large), self.field_scale)
+        fused = self.detail_block(fixed, moving, field)  # type: ignore[misc]
+        answer = self.detail_head(fused).to(image.dtype)  # type: ignore[misc]
+        residual = 0.85 * bounded_spline(pixelshuffle(answer, 3, self.factor))  # less than 1, as folding goes
+        return compose(large, integrate(residual, steps=1) if self.diffeomorphic else residual)
 
     def _flow(self, residual: Tensor) -> Tensor:
         return integrate(residual, steps=5) if self.diffeomorphic else residual
 
 
-def _field_head(channels: int) -> nn.Module:
+def _field_head(channels: int, answers: int = 3) -> nn.Module:
     """Convolution to a field, next to zero at first."""
-    convolution = nn.Conv3d(channels, 3, kernel_size=3, padding=1)
+    convolution = nn.Conv3d(channels, answers, kernel_size=3, padding=1)
     for parameter in convolution.parameters():
         nn.init.normal_(parameter, std=1e-5)
     return convolution

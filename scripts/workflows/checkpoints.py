@@ -201,7 +201,8 @@ class BestModel:
         # Without labels the metric is NaN, and the latest weights are the best known.
         if self.best is None or math.isnan(self.best) or value > self.best:
             self.best = value
-            _write(self.network.state_dict(), self.path)
+            # On the CPU, so that the file opens where there is no GPU, too.
+            _write({name: value.cpu() for name, value in self.network.state_dict().items()}, self.path)
 
     def state_dict(self) -> dict[str, float | None]:
         """The best value so far."""

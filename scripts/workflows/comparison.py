@@ -72,7 +72,7 @@ def compare(
     methods: str = ",".join(METHODS),
     pairs: int | None = None,
     voxelmorph_weights: str | None = None,
-    refine: int = 50,
+    refine: int = 30,
     landmarks_dir: str | None = None,
     config_file: str = "configs/train.json",
     threads: int | None = None,

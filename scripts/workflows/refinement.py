@@ -15,13 +15,13 @@ from scripts.workflows.stages import stage
 from scripts.workflows.steps import lncc
 from scripts.world import InputError
 
-FACTOR = 2  # of the grid that fields are optimised on: at full size a step would cost eight times as much
+# Coarse to fine: the image's size over that of the grid, knots of the updates in voxels of that grid, and the share of
+# the steps that are done when the stage is. At full size a step takes eight times as long as at half the size.
+STAGES = ((2, 2, 0.4), (2, 1, 0.8), (1, 2, 0.9), (1, 1, 1.0))
 LEAST_SIZE = 8  # voxels along an axis, below which it is not divided
-# Coarse to fine: knots of the updates, in voxels of that grid. Each takes an equal share of the steps.
-KNOTS = (2, 1)
 ROUND = 25  # steps at most on one update, which moves by no more than BOUND of its knots' distance
 BOUND = 0.4  # see `bounded_spline`
-LEARNING_RATE = 0.1
+LEARNING_RATE = 0.15
 SMOOTHNESS_WEIGHT = 1.0
 # Tetrahedra are kept above this volume (the identity's is 1; 2 for the central two): halfway between the voxels of the
 # grid the field may be steeper than at them.
@@ -74,9 +74,9 @@ def refine(image: Tensor, field: Tensor, steps: int) -> Refinement:
     """Improve a field by gradient descent on this one pair (Balakrishnan et al., TMI 2019, call it instance-specific).
 
     Composes it with updates, bounded splines first of wide knots, then of narrow ones, that minimise LNCC + smoothness
-    of the whole field + lack of volume of its tetrahedra, on images and fields of half the size. The result is used
-    only as far as it is better: where it is no more similar than the field given, or folds at more voxels, half of the
-    change is tried, then a quarter and an eighth, and at last the field comes back as it was.
+    of the whole field + lack of volume of its tetrahedra: on images and fields of half the size, at last on whole ones.
+    The result is used only as far as it is better: where it is no more similar than the field given, or folds at more
+    voxels, half of the change is tried, then a quarter and an eighth, and at last the field comes back as it was.
 
     Args:
         image: `(1, 2, D, H, W)` in [0, 1], fixed and moving, every size at least 3.
@@ -98,17 +98,16 @@ def refine(image: Tensor, field: Tensor, steps: int) -> Refinement:
 
 
 def _optimise(image: Tensor, field: Tensor, steps: int) -> Tensor:
-    """Optimise on a smaller grid; what only its own grid can hold of the field stays."""
-    size = [max(n // FACTOR, min(n, LEAST_SIZE)) for n in image.shape[2:]]
-    small = interpolate(image, size=size, mode="area")
-    start = resize_field(field, size)
-    current, done = start, 0
-    for number, knots in enumerate(KNOTS, start=1):
-        share = number * steps // len(KNOTS)
-        while done < share:
-            count = min(ROUND, share - done)
+    """Optimise stage by stage; what only a finer grid than a stage's can hold of the field stays."""
+    done = 0
+    for factor, knots, share in STAGES:
+        size = [max(n // factor, min(n, LEAST_SIZE)) for n in image.shape[2:]]
+        small = interpolate(image, size=size, mode="area")
+        start = current = resize_field(field, size)
+        while (count := min(ROUND, round(share * steps) - done)) > 0:
             current, done = _updated(small, current, knots, count), done + count
-    return field + resize_field(current - start, list(field.shape[2:]))
+        field = field + resize_field(current - start, list(field.shape[2:]))
+    return field
 
 
 @torch.enable_grad()

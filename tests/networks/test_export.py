@@ -13,7 +13,7 @@ SIZE = (32, 48, 16)
 
 OPTIONS = [
     {},
-    {"comparison": "none", "iterations": 1, "symmetric": False},
+    {"comparison": "none", "iterations": 1, "symmetric": False, "detail": False},
     {"auxiliary_decoder": False},
     {"fusion": "add"},
     {"attention": "global"},
@@ -38,6 +38,8 @@ def moving_network(**options) -> MSFBNet:
     net = MSFBNet(**options).eval()
     for head in net.heads:
         torch.nn.init.normal_(head.weight, std=0.01)
+    if net.detail_head is not None:
+        torch.nn.init.normal_(net.detail_head.weight, std=0.1)
     image = pair(0, *SIZE)
     while not 1 < (displacement := net(image).norm(dim=1).mean()) < 4:
         for head in net.heads:
@@ -70,7 +72,7 @@ def test_scripted_survives_the_disk(tmp_path: Path) -> None:
     torch.jit.script(network).save(tmp_path / "network.ts")
     loaded = torch.jit.load(tmp_path / "network.ts")
     assert_same(loaded(image), network, image)
-    assert len(loaded.pyramid(image)) == 4
+    assert len(loaded.pyramid(image)) == 5
 
 
 def test_scripted_refuses_wrong_images_too() -> None:

@@ -16,7 +16,7 @@ from scripts.spatial import compose, integrate, resize_field, warp
 
 SIZE = (32, 48, 16)
 SCALES = 5
-PLAIN = {"comparison": "none", "iterations": 1, "symmetric": False}
+PLAIN = {"comparison": "none", "iterations": 1, "symmetric": False, "detail": False}
 
 
 def pair(seed: int, *size: int, sigma: float = 2.0, batch: int = 1) -> Tensor:
@@ -38,6 +38,8 @@ def moving_network(seed: int = 0, **options) -> MSFBNet:
     net = network(seed, **options)
     for head in net.heads:
         torch.nn.init.normal_(head.weight, std=0.01)
+    if net.detail_head is not None:
+        torch.nn.init.normal_(net.detail_head.weight, std=0.1)
     image = pair(0, *SIZE)
     while not 2 < (displacement := net(image).norm(dim=1).mean()) < 4:
         for head in net.heads:
@@ -92,10 +94,10 @@ def test_batch_of_two_equals_two_singles() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("field_scale", [0, 1])
+@pytest.mark.parametrize("options", [{"field_scale": 0}, {}, {"detail": True}], ids=str)
 @torch.no_grad()
-def test_untrained_network_is_nearly_the_identity(seed: int, field_scale: int) -> None:
-    field = network(seed, field_scale=field_scale)(pair(seed, 32, 32, 32, sigma=0.5))
+def test_untrained_network_is_nearly_the_identity(seed: int, options: dict) -> None:
+    field = network(seed, **options)(pair(seed, 32, 32, 32, sigma=0.5))
     assert 0 < field.abs().max() < 1e-2
 
 
@@ -240,8 +242,9 @@ def test_pyramid_doubles_from_the_coarsest_scale_to_that_of_the_field() -> None:
     torch.testing.assert_close(net(image), resize_field(fields[-1], [64, 32, 48]), rtol=0, atol=0)
 
 
-def test_gradient_reaches_every_parameter() -> None:
-    net = moving_network().train()
+@pytest.mark.parametrize("detail", [False, True])
+def test_gradient_reaches_every_parameter(detail: bool) -> None:
+    net = moving_network(detail=detail).train()
     image = pair(11, *SIZE)
     (warp(image[:, 1:], net(image)) - image[:, :1]).square().mean().backward()
     for name, parameter in net.named_parameters():
@@ -284,6 +287,7 @@ def test_state_dict_holds_parameters_only_and_fits_every_size() -> None:
         {"comparison": "correlation"},
         {"iterations": 2},
         {"symmetric": True},
+        {"detail": True},
         {"channels": (8, 8, 16, 16, 32)},
     ],
     ids=str,
@@ -437,7 +441,7 @@ def test_has_at_most_three_million_parameters() -> None:
     assert parameters(network()) <= 3_000_000
 
 
-@pytest.mark.parametrize(("options", "most"), [(PLAIN, 30), (PLAIN | {"symmetric": True}, 30), ({}, 42)], ids=str)
+@pytest.mark.parametrize(("options", "most"), [(PLAIN, 30), (PLAIN | {"symmetric": True}, 30), ({}, 50)], ids=str)
 @torch.no_grad()
 def test_gmacs_are_bounded(options: dict, most: int) -> None:
     # On the meta device nothing is computed, but every convolution is counted.

@@ -64,7 +64,7 @@ def test_rounds_go_on_from_each_other(image: Tensor, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(refinement, "BOUND", 0.05)
     start = torch.zeros(1, 3, *SIZE)
     one, several = (refine(image, start, steps).field.abs().max() for steps in (25, 200))
-    assert one <= 0.05 * (2 + 1) * 2 + 1e-5
+    assert one <= 0.05 * sum(factor * knots for factor, knots, _ in refinement.STAGES) + 1e-5
     assert several > one
 
 
