@@ -62,7 +62,8 @@ class App(Application):
         stacker = Stacker(self, CountCondition(self, 1), name="stacker")
         registration = Registration(
             self,
-            app_context=AppContext({}),
+            # No such file. By default Deploy looks for models/ in the current folder, and would take ours for a bundle.
+            app_context=AppContext({"model": "none"}),
             input_mapping=[IOMapping("image", Image, IOType.IN_MEMORY)],
             output_mapping=[IOMapping("pred", Image, IOType.IN_MEMORY)],
             bundle_path=BUNDLE,

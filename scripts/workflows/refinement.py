@@ -22,7 +22,9 @@ LEAST_SIZE = 8  # voxels along an axis, below which it is not divided
 ROUND = 25  # steps at most on one update, which moves by no more than BOUND of its knots' distance
 BOUND = 0.4  # see `bounded_spline`
 LEARNING_RATE = 0.15
-SMOOTHNESS_WEIGHT = 1.0
+# Of the field, and of its departure from the one given: where ventricles differ much in width, similarity alone loses
+# what the network had found.
+SMOOTHNESS_WEIGHT, DEPARTURE_WEIGHT = 1.0, 3.0
 # Tetrahedra are kept above this volume (the identity's is 1; 2 for the central two): halfway between the voxels of the
 # grid the field may be steeper than at them.
 LEAST_VOLUME, VOLUME_WEIGHT = 0.2, 100.0
@@ -74,9 +76,10 @@ def refine(image: Tensor, field: Tensor, steps: int) -> Refinement:
     """Improve a field by gradient descent on this one pair (Balakrishnan et al., TMI 2019, call it instance-specific).
 
     Composes it with updates, bounded splines first of wide knots, then of narrow ones, that minimise LNCC + smoothness
-    of the whole field + lack of volume of its tetrahedra: on images and fields of half the size, at last on whole ones.
-    The result is used only as far as it is better: where it is no more similar than the field given, or folds at more
-    voxels, half of the change is tried, then a quarter and an eighth, and at last the field comes back as it was.
+    of the whole field and of its departure from the one given + lack of volume of its tetrahedra: on images and fields
+    of half the size, at last on whole ones. The result is used only as far as it is better: where it is no more similar
+    than the field given, or folds at more voxels, half of the change is tried, then a quarter and an eighth, and at
+    last the field comes back as it was.
 
     Args:
         image: `(1, 2, D, H, W)` in [0, 1], fixed and moving, every size at least 3.
@@ -99,20 +102,21 @@ def refine(image: Tensor, field: Tensor, steps: int) -> Refinement:
 
 def _optimise(image: Tensor, field: Tensor, steps: int) -> Tensor:
     """Optimise stage by stage; what only a finer grid than a stage's can hold of the field stays."""
-    done = 0
+    done, given = 0, field
     for factor, knots, share in STAGES:
         size = [max(n // factor, min(n, LEAST_SIZE)) for n in image.shape[2:]]
         small = interpolate(image, size=size, mode="area")
-        start = current = resize_field(field, size)
+        origin, start = resize_field(given, size), resize_field(field, size)
+        current = start
         while (count := min(ROUND, round(share * steps) - done)) > 0:
-            current, done = _updated(small, current, knots, count), done + count
+            current, done = _updated(small, current, origin, knots, count), done + count
         field = field + resize_field(current - start, list(field.shape[2:]))
     return field
 
 
 @torch.enable_grad()
-def _updated(image: Tensor, field: Tensor, knots: int, steps: int) -> Tensor:
-    """The field after some steps on one update."""
+def _updated(image: Tensor, field: Tensor, origin: Tensor, knots: int, steps: int) -> Tensor:
+    """The field after some steps on one update; `origin` is what it may depart from, at a price."""
     fixed, moving = image.split(1, dim=1)
     size = list(image.shape[2:])
     coefficients = field.new_zeros((1, 3, *(max(n // knots, 1) for n in size)), requires_grad=True)
@@ -127,7 +131,8 @@ def _updated(image: Tensor, field: Tensor, knots: int, steps: int) -> Tensor:
         # One of the ten at a time: together they would take longer than all the rest.
         volume = jacobian_determinant(current, TETRAHEDRA[step % len(TETRAHEDRA)])
         lack = (LEAST_VOLUME - volume).relu().mean()
-        loss = similarity(warp(moving, current), fixed) + SMOOTHNESS_WEIGHT * smoothness(current) + VOLUME_WEIGHT * lack
+        rough = SMOOTHNESS_WEIGHT * smoothness(current) + DEPARTURE_WEIGHT * smoothness(current - origin)
+        loss = similarity(warp(moving, current), fixed) + rough + VOLUME_WEIGHT * lack
         optimiser.zero_grad()
         # Summed over the voxels: Adam makes full steps of whatever is not next to zero, which a mean always is.
         (loss * fixed.numel()).backward()

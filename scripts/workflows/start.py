@@ -37,12 +37,13 @@ class QualityError(RuntimeError):
 
 
 def start(seed: int | None = None) -> None:
-    """Begin a workflow: seed everything, and answer bad input with one line on stderr and an exit code of its own.
+    """Begin a workflow: seed everything, keep freed memory, answer bad input with a line on stderr and an exit code.
 
     Args:
         seed: for Python, NumPy and torch, None leaves them as they are. On the CPU it determines every bit.
     """
     sys.excepthook = report_error
+    keep_memory()
     if seed is not None:
         set_determinism(seed)
         # On a GPU the gradient of a warp adds up in an order of its own, so slower convolutions would gain nothing.
@@ -143,7 +144,6 @@ def start_registration(output_dir: str | os.PathLike[str], seed: int, threads: i
         InputError: if `output_dir` cannot be written to, or `threads` is no number above 0.
     """
     start(seed)
-    keep_memory()
     check_folder(output_dir)
     if threads is not None:
         if not str(threads).isdigit() or int(threads) < 1:

@@ -2,21 +2,11 @@
 
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
-from torch import Tensor
 
 from scripts.losses import RegistrationLoss
 from scripts.networks import MSFBNet
 from scripts.spatial import compose, resize_field, warp
-
-SIZE = (32, 48, 16)
-
-
-def pair(seed: int, *size: int, sigma: float = 2.0) -> Tensor:
-    """Smooth random images in [0, 1]."""
-    noise = torch.randn(1, 2, *size, generator=torch.Generator().manual_seed(seed))
-    image = torch.from_numpy(gaussian_filter(noise.numpy(), (0, 0, sigma, sigma, sigma)))
-    return (image - image.min()) / (image.max() - image.min())
+from tests.networks.examples import SIZE, pair
 
 
 @torch.no_grad()

@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from scripts.networks import MSFBNet
-
-SIZE = (32, 48, 16)
+from tests.networks.examples import SIZE, pair, set_in_motion
 
 OPTIONS = [
     {},
@@ -25,26 +23,9 @@ OPTIONS = [
 ]
 
 
-def pair(seed: int, *size: int) -> Tensor:
-    noise = torch.randn(1, 2, *size, generator=torch.Generator().manual_seed(seed))
-    image = torch.from_numpy(gaussian_filter(noise.numpy(), (0, 0, 2, 2, 2)))
-    return (image - image.min()) / (image.max() - image.min())
-
-
-@torch.no_grad()
-def moving_network(**options) -> MSFBNet:
-    """A network whose heads are random, and scaled to fields of 1 to 4 voxels on average."""
+@pytest.fixture(autouse=True)
+def _seed() -> None:
     torch.manual_seed(0)
-    net = MSFBNet(**options).eval()
-    for head in net.heads:
-        torch.nn.init.normal_(head.weight, std=0.01)
-    if net.detail_head is not None:
-        torch.nn.init.normal_(net.detail_head.weight, std=0.1)
-    image = pair(0, *SIZE)
-    while not 1 < (displacement := net(image).norm(dim=1).mean()) < 4:
-        for head in net.heads:
-            head.weight.mul_((2 / displacement) ** 0.5)
-    return net
 
 
 @torch.no_grad()
@@ -57,7 +38,7 @@ def assert_same(actual: Tensor, network: MSFBNet, image: Tensor) -> None:
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @torch.no_grad()
 def test_scripted_gives_the_same_field_and_pyramid_at_any_size(options: dict) -> None:
-    network = moving_network(**options)
+    network = set_in_motion(MSFBNet(**options), least=1.0)
     scripted = torch.jit.script(network)
     for size in (SIZE, (16, 32, 32)):
         image = pair(0, *size)
@@ -68,7 +49,7 @@ def test_scripted_gives_the_same_field_and_pyramid_at_any_size(options: dict) ->
 
 @torch.no_grad()
 def test_scripted_survives_the_disk(tmp_path: Path) -> None:
-    network, image = moving_network(), pair(1, *SIZE)
+    network, image = set_in_motion(MSFBNet(), least=1.0), pair(1, *SIZE)
     torch.jit.script(network).save(tmp_path / "network.ts")
     loaded = torch.jit.load(tmp_path / "network.ts")
     assert_same(loaded(image), network, image)
@@ -76,7 +57,7 @@ def test_scripted_survives_the_disk(tmp_path: Path) -> None:
 
 
 def test_scripted_refuses_wrong_images_too() -> None:
-    scripted = torch.jit.script(moving_network())
+    scripted = torch.jit.script(set_in_motion(MSFBNet(), least=1.0))
     with pytest.raises(torch.jit.Error, match="multiples of 16"):
         scripted(torch.zeros(1, 2, 16, 24, 16))
 
@@ -84,7 +65,7 @@ def test_scripted_refuses_wrong_images_too() -> None:
 @pytest.mark.slow
 @torch.no_grad()
 def test_exported_gives_the_same_field_at_any_size() -> None:
-    network = moving_network(channels=(8, 8, 8))
+    network = set_in_motion(MSFBNet(channels=(8, 8, 8)), least=1.0)
     every_size = dict.fromkeys((2, 3, 4), torch.export.Dim.DYNAMIC)
     exported = torch.export.export(network, (pair(3, *SIZE),), dynamic_shapes=(every_size,))
     for size in (SIZE, (16, 32, 32)):

@@ -6,45 +6,22 @@ import warnings
 import pytest
 import torch
 from monai.networks.nets import VoxelMorph
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from scripts.metrics import non_diffeomorphic_volume
 from scripts.networks import MSFBNet
 from scripts.spatial import compose, integrate, resize_field, warp
+from tests.networks.examples import SIZE, pair, set_in_motion
 
-SIZE = (32, 48, 16)
 SCALES = 5
 PLAIN = {"comparison": "none", "iterations": 1, "symmetric": False, "detail": False}
-
-
-def pair(seed: int, *size: int, sigma: float = 2.0, batch: int = 1) -> Tensor:
-    """Smooth random images in [0, 1]."""
-    noise = torch.randn(batch, 2, *size, generator=torch.Generator().manual_seed(seed))
-    image = torch.from_numpy(gaussian_filter(noise.numpy(), (0, 0, sigma, sigma, sigma)))
-    return (image - image.min()) / (image.max() - image.min())
 
 
 def network(seed: int = 0, **options) -> MSFBNet:
     """An untrained network without what the method can do without, but for the options."""
     torch.manual_seed(seed)
     return MSFBNet(**PLAIN | options).eval()
-
-
-@torch.no_grad()
-def moving_network(seed: int = 0, **options) -> MSFBNet:
-    """A network whose heads are random, and scaled to fields of 2 to 4 voxels on average."""
-    net = network(seed, **options)
-    for head in net.heads:
-        torch.nn.init.normal_(head.weight, std=0.01)
-    if net.detail_head is not None:
-        torch.nn.init.normal_(net.detail_head.weight, std=0.1)
-    image = pair(0, *SIZE)
-    while not 2 < (displacement := net(image).norm(dim=1).mean()) < 4:
-        for head in net.heads:
-            head.weight.mul_(3 / displacement)
-    return net
 
 
 def parameters(net: MSFBNet) -> int:
@@ -79,7 +56,7 @@ def residual_of(net: MSFBNet, image: Tensor, i: int, answer: Tensor) -> Tensor:
 @pytest.mark.parametrize("size", [(16, 16, 16), (32, 16, 48), (16, 64, 32)])
 @torch.no_grad()
 def test_field_has_the_size_of_the_image(size: tuple[int, ...]) -> None:
-    field = moving_network()(pair(0, *size))
+    field = set_in_motion(network())(pair(0, *size))
     assert field.shape == (1, 3, *size)
     assert field.dtype == torch.float32
     assert field.isfinite().all() and field.abs().max() > 0.1
@@ -87,7 +64,7 @@ def test_field_has_the_size_of_the_image(size: tuple[int, ...]) -> None:
 
 @torch.no_grad()
 def test_batch_of_two_equals_two_singles() -> None:
-    net, images = moving_network(), pair(1, *SIZE, batch=2)
+    net, images = set_in_motion(network()), pair(1, *SIZE, batch=2)
     together, one_by_one = net(images), torch.cat([net(images[:1]), net(images[1:])])
     assert (one_by_one[0] - one_by_one[1]).abs().mean() > 0.1
     torch.testing.assert_close(together, one_by_one, rtol=0, atol=1e-4)
@@ -103,7 +80,7 @@ def test_untrained_network_is_nearly_the_identity(seed: int, options: dict) -> N
 
 @torch.no_grad()
 def test_same_image_gives_the_same_field_and_stays_as_it_was() -> None:
-    net, image = moving_network(), pair(2, *SIZE)
+    net, image = set_in_motion(network()), pair(2, *SIZE)
     before = image.clone()
     first = net(image)
     net(pair(3, 16, 32, 32))
@@ -113,13 +90,13 @@ def test_same_image_gives_the_same_field_and_stays_as_it_was() -> None:
 
 @torch.no_grad()
 def test_order_of_the_images_matters() -> None:
-    net, image = moving_network(), pair(4, *SIZE)
+    net, image = set_in_motion(network()), pair(4, *SIZE)
     assert (net(image) - net(image.flip(1))).abs().mean() > 0.1
 
 
 @torch.no_grad()
 def test_autocast_returns_a_finite_float32_field() -> None:
-    net, image = moving_network(), pair(5, *SIZE)
+    net, image = set_in_motion(network()), pair(5, *SIZE)
     expected = net(image)
     with torch.autocast("cpu", torch.bfloat16):
         field, fields = net(image), net.pyramid(image)
@@ -131,7 +108,7 @@ def test_autocast_returns_a_finite_float32_field() -> None:
 @torch.no_grad()
 def test_autocast_keeps_fields_and_coordinates_in_float32() -> None:
     # Autocast is for the features: from the same answers of the heads, the fields are the same.
-    net, image = moving_network(), pair(21, 64, 32, 32)
+    net, image = set_in_motion(network()), pair(21, 64, 32, 32)
     heads = [Record(head) for head in net.heads]
     net(image)
     answers = [head.output.bfloat16() for head in heads]
@@ -176,7 +153,7 @@ def test_ndv_of_random_heads_is_below_a_thousandth_of_a_percent() -> None:
 @pytest.mark.parametrize("part", ["encoder", "auxiliary_decoder"])
 @torch.no_grad()
 def test_features_of_an_image_do_not_depend_on_the_other(part: str) -> None:
-    net = moving_network()
+    net = set_in_motion(network())
     record = Record(net.get_submodule(part))
     one, other = pair(6, *SIZE), pair(7, *SIZE)
 
@@ -200,7 +177,7 @@ def test_features_of_an_image_do_not_depend_on_the_other(part: str) -> None:
 
 @torch.no_grad()
 def test_every_scale_sees_the_moving_features_warped_by_the_field_so_far_and_composes_its_own() -> None:
-    net, image = moving_network(), pair(8, *SIZE)
+    net, image = set_in_motion(network()), pair(8, *SIZE)
     encoder, decoder = Record(net.encoder), Record(net.auxiliary_decoder)
     blocks, heads = [Record(block) for block in net.blocks], [Record(head) for head in net.heads]
     fields = net.pyramid(image)
@@ -236,7 +213,7 @@ def test_each_scale_moves_by_at_most_a_voxel_of_its_own(scale: int, diffeomorphi
 
 @torch.no_grad()
 def test_pyramid_doubles_from_the_coarsest_scale_to_that_of_the_field() -> None:
-    net, image = moving_network(), pair(10, 64, 32, 48)
+    net, image = set_in_motion(network()), pair(10, 64, 32, 48)
     fields = net.pyramid(image)
     assert [tuple(field.shape) for field in fields] == [(1, 3, 64 // n, 32 // n, 48 // n) for n in (16, 8, 4, 2)]
     torch.testing.assert_close(net(image), resize_field(fields[-1], [64, 32, 48]), rtol=0, atol=0)
@@ -244,7 +221,7 @@ def test_pyramid_doubles_from_the_coarsest_scale_to_that_of_the_field() -> None:
 
 @pytest.mark.parametrize("detail", [False, True])
 def test_gradient_reaches_every_parameter(detail: bool) -> None:
-    net = moving_network(detail=detail).train()
+    net = set_in_motion(network(detail=detail)).train()
     image = pair(11, *SIZE)
     (warp(image[:, 1:], net(image)) - image[:, :1]).square().mean().backward()
     for name, parameter in net.named_parameters():
@@ -260,7 +237,7 @@ def test_untrained_network_learns_from_the_first_step() -> None:
 
 
 def test_state_dict_holds_parameters_only_and_fits_every_size() -> None:
-    net = moving_network()
+    net = set_in_motion(network())
     before = {name: value.shape for name, value in net.state_dict().items()}
     with torch.no_grad():
         net(pair(13, *SIZE))
@@ -295,10 +272,10 @@ def test_state_dict_holds_parameters_only_and_fits_every_size() -> None:
 @torch.no_grad()
 def test_every_option_runs_and_changes_the_field(options: dict) -> None:
     image = pair(15, *SIZE)
-    field = moving_network(**options)(image)
+    field = set_in_motion(network(**options))(image)
     assert field.shape == (1, 3, *SIZE)
     assert field.isfinite().all() and field.abs().max() > 0.1
-    assert (field - moving_network()(image)).abs().max() > 1e-2
+    assert (field - set_in_motion(network())(image)).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize(
@@ -310,7 +287,7 @@ def test_leaving_a_part_out_leaves_its_parameters_out(smaller: dict) -> None:
 
 @torch.no_grad()
 def test_no_attention_is_concatenation() -> None:
-    none, concat = moving_network(0, attention="none"), moving_network(1, fusion="concat")
+    none, concat = set_in_motion(network(0, attention="none")), set_in_motion(network(1, fusion="concat"))
     concat.load_state_dict(none.state_dict())
     image = pair(16, *SIZE)
     assert torch.equal(none(image), concat(image))
@@ -327,7 +304,7 @@ def test_without_auxiliary_decoder_only_low_level_features_are_fused() -> None:
 @pytest.mark.parametrize(("field_scale", "finest"), [(0, 1), (1, 2), (2, 4), (4, 16)])
 @torch.no_grad()
 def test_field_scale_is_that_of_the_finest_field(field_scale: int, finest: int) -> None:
-    net, image = moving_network(field_scale=field_scale), pair(17, *SIZE)
+    net, image = set_in_motion(network(field_scale=field_scale)), pair(17, *SIZE)
     fields = net.pyramid(image)
     assert len(fields) == SCALES - field_scale
     assert tuple(fields[-1].shape[2:]) == tuple(n // finest for n in SIZE)
@@ -336,7 +313,7 @@ def test_field_scale_is_that_of_the_finest_field(field_scale: int, finest: int) 
 
 @torch.no_grad()
 def test_three_scales_take_sizes_that_are_multiples_of_four() -> None:
-    net = moving_network(channels=(8, 16, 32))
+    net = set_in_motion(network(channels=(8, 16, 32)))
     assert net(pair(18, 12, 20, 4)).shape == (1, 3, 12, 20, 4)
     assert [field.shape[2] for field in net.pyramid(pair(18, 12, 20, 4))] == [3, 6]
 
@@ -412,7 +389,7 @@ def test_less_than_one_iteration_is_refused() -> None:
 @torch.no_grad()
 def test_a_symmetric_network_answers_the_swapped_pair_with_the_inverse(options: dict) -> None:
     image = pair(17, *SIZE, sigma=4.0)
-    symmetric, one_way = (moving_network(symmetric=chosen, **options) for chosen in (True, False))
+    symmetric, one_way = (set_in_motion(network(symmetric=chosen, **options)) for chosen in (True, False))
 
     def there_and_back(net: MSFBNet) -> Tensor:
         return compose(net(image), net(image.flip(1)))[:, :, 4:-4, 4:-4, 4:-4].norm(dim=1).mean()
@@ -425,8 +402,8 @@ def test_a_symmetric_network_answers_the_swapped_pair_with_the_inverse(options: 
 @torch.no_grad()
 def test_a_symmetric_network_leaves_equal_images_where_they_are() -> None:
     image = pair(18, *SIZE)[:, :1].repeat(1, 2, 1, 1, 1)
-    assert moving_network(symmetric=True)(image).abs().max() < 1e-5
-    assert moving_network()(image).abs().max() > 1
+    assert set_in_motion(network(symmetric=True))(image).abs().max() < 1e-5
+    assert set_in_motion(network())(image).abs().max() > 1
 
 
 def test_weights_of_one_direction_fit_the_symmetric_network() -> None:

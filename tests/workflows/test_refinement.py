@@ -68,6 +68,19 @@ def test_rounds_go_on_from_each_other(image: Tensor, monkeypatch: pytest.MonkeyP
     assert several > one
 
 
+def test_noise_leads_less_far_from_a_field_that_is_right(
+    people: VirtualPair, image: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noisy = image + 0.1 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+
+    def departure() -> float:
+        return (refine(noisy, people.field, 25).field - people.field).square().mean().sqrt().item()
+
+    held = departure()
+    monkeypatch.setattr(refinement, "DEPARTURE_WEIGHT", 0.0)
+    assert held < 0.8 * departure()
+
+
 def test_same_input_same_bits(image: Tensor) -> None:
     start = torch.zeros(1, 3, *SIZE)
     assert torch.equal(refine(image, start, 7).field, refine(image, start, 7).field)
