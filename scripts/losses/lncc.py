@@ -108,7 +108,8 @@ def _window_volume(image: Tensor, window: int) -> Tensor:
 
 def _standardised(image: Tensor) -> Tensor:
     # Correlation ignores offset and scale, float32 does not: squares of large values drown small variances.
-    constant = image.detach()
-    centred = image - constant.mean(dim=(1, 2, 3, 4), keepdim=True)
+    constant, precision = image.detach(), torch.finfo(image.dtype)
+    mean = constant.mean(dim=(1, 2, 3, 4), keepdim=True)
     deviation = constant.std(dim=(1, 2, 3, 4), keepdim=True, correction=0)
-    return centred / deviation.clamp(min=torch.finfo(image.dtype).tiny)
+    # The mean of equal voxels may be off in its last digit, which is no contrast.
+    return (image - mean) / torch.maximum(deviation, precision.eps * mean.abs()).clamp(min=precision.tiny)
