@@ -51,9 +51,9 @@ def warp(image: Tensor, field: Tensor, mode: str = "linear") -> Tensor:
 
 
 def _is_faster_gathered(image: Tensor) -> bool:
-    """Many channels on the CPU; with a gradient it would take longer, and it is not for a graph that is being traced."""
-    many = image.shape[1] >= 8
-    return many and image.device.type == "cpu" and not torch.is_grad_enabled() and not torch.jit.is_tracing()
+    """Many channels on the CPU, and no gradient, which would take longer; graphs for other runtimes stay simple."""
+    drawn = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    return image.shape[1] >= 8 and image.device.type == "cpu" and not torch.is_grad_enabled() and not drawn
 
 
 def _gathered(image: Tensor, field: Tensor) -> Tensor:

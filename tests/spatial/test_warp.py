@@ -103,6 +103,29 @@ def test_nearest_invents_no_label(seed: int) -> None:
     assert set(warped.unique().tolist()) <= set(labels.unique().tolist())
 
 
+@given(size=st.tuples(*[st.integers(1, 9)] * 3), seed=st.integers(0, 1000))
+@settings(max_examples=50, deadline=None)
+def test_many_channels_without_a_gradient_are_gathered_to_the_same(size: tuple[int, int, int], seed: int) -> None:
+    image, field = random(seed, 2, 9, *size), 4 * random(seed + 1, 2, 3, *size)
+    with torch.no_grad():
+        gathered = warp(image, field)
+    torch.testing.assert_close(gathered, warp(image, field), rtol=0, atol=1e-12)
+    assert gathered.is_contiguous()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("channels", [1, 9])
+def test_wild_fields_read_the_border_and_nan_stays_where_it_is(channels: int) -> None:
+    image, field = random(2, 1, channels, 5, 4, 6), torch.zeros(1, 3, 5, 4, 6, dtype=torch.float64)
+    field[0, :, 0, 0, 0] = torch.tensor([1e30, -1e30, torch.inf])
+    field[0, 1, 2, 2, 2] = torch.nan
+    warped = warp(image, field)
+    assert torch.equal(warped[..., 0, 0, 0], image[..., 4, 0, 5])
+    untouched = torch.ones(5, 4, 6, dtype=torch.bool)
+    untouched[0, 0, 0] = untouched[2, 2, 2] = False
+    torch.testing.assert_close(warped[..., untouched], image[..., untouched])
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision_image_is_sampled_at_float32_coordinates(dtype: torch.dtype, axis: int) -> None:
