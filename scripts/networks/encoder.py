@@ -56,18 +56,16 @@ class Encoder(nn.Module):
         for finer, coarser in pairwise(channels):
             self.stages.append(nn.Sequential(convolution(finer, coarser, stride=2), convolution(coarser, coarser)))
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Encode `(B, 1, D, H, W)` to one `(B, channels[l], D/2^l, H/2^l, W/2^l)` per scale `l`, finest first."""
-        features = []
-        for stage in self.stages:
-            image = stage(image)
-            features.append(image)
-        return features
+    def forward(self, image: Tensor, last: int | None = None) -> list[Tensor]:
+        """Encode `(B, 1, D, H, W)` to one `(B, channels[l], D/2^l, H/2^l, W/2^l)` per scale `l`, finest first.
 
-    @torch.jit.export
-    def at_scale(self, image: Tensor, scale: int) -> Tensor:
-        """Encode `(B, 1, D, H, W)` to one scale alone, `(B, channels[scale], D/2^scale, H/2^scale, W/2^scale)`."""
-        for i, stage in enumerate(self.stages):
-            if i <= scale:
+        Args:
+            image: to be encoded.
+            last: the coarsest scale that is wanted; all where None.
+        """
+        features: list[Tensor] = []
+        for scale, stage in enumerate(self.stages):
+            if last is None or scale <= last:
                 image = stage(image)
-        return image
+                features.append(image)
+        return features

@@ -159,7 +159,7 @@ class MSFBNet(nn.Module):
     def _detailed(self, image: Tensor, fixed: Tensor, field: Tensor) -> Tensor:
         """The field at the image's own size, corrected there by what the features of the warped moving image say."""
         large = resize_field(field, list(image.shape[2:]))
-        moving = self.encoder.at_scale(warp(image[:, 1:], large), self.field_scale)
+        moving = self.encoder(warp(image[:, 1:], large), self.field_scale)[-1]
         fused = self.detail_block(fixed, moving, field)  # type: ignore[misc]
         answer = self.detail_head(fused).to(image.dtype)  # type: ignore[misc]
         residual = 0.85 * bounded_spline(pixelshuffle(answer, 3, self.factor))  # less than 1, as folding goes
