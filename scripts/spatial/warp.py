@@ -30,7 +30,7 @@ def warp(image: Tensor, field: Tensor, mode: str = "linear") -> Tensor:
         raise ValueError(f"mode is linear or nearest, not {mode}")
 
     if mode == "linear" and image.is_floating_point() and _is_faster_gathered(image):
-        return torch.stack([_gathered(image[i], field[i]) for i in range(image.shape[0])])
+        return _gathered(image, field)
     depth, height, width = field.shape[2], field.shape[3], field.shape[4]
     # grid_sample wants positions in [-1, 1], the last array axis first.
     along = field.unbind(1)
@@ -57,35 +57,49 @@ def _is_faster_gathered(image: Tensor) -> bool:
 
 
 def _gathered(image: Tensor, field: Tensor) -> Tensor:
-    """`warp` of one image as sums of eight rows of all channels, which torch vectorises, as it does not grid_sample.
+    """`warp` by sums of eight rows of all channels each, which torch vectorises, as it does not grid_sample in 3-D."""
+    batch, channels, depth, height, width = image.shape
+    z, y, x = [torch.arange(size, device=field.device) for size in (depth, height, width)]
+    warped = torch.empty_like(image, memory_format=torch.contiguous_format)
+    for i in range(batch):
+        rows = image[i].flatten(1).t().contiguous().to(field.dtype)
+        # A few planes at a time: indices and weights of all would take as much memory as the features.
+        for start in range(0, depth, 8):
+            end = min(start + 8, depth)
+            along = field[i, :, start:end].unbind(0)
+            positions = [along[0] + z[start:end].view(-1, 1, 1), along[1] + y.view(-1, 1), along[2] + x]
+            gathered = _weighted_rows(rows, [depth, height, width], positions).to(image.dtype)
+            warped[i, :, start:end] = gathered.t().contiguous().view(channels, end - start, height, width)
+    return warped
+
+
+def _weighted_rows(rows: Tensor, size: list[int], positions: list[Tensor]) -> Tensor:
+    """Linear interpolation in a volume whose voxels are rows.
 
     Args:
-        image: `(C, D, H, W)`.
-        field: `(3, D, H, W)`.
+        rows: `(D * H * W, C)`.
+        size: `(D, H, W)`.
+        positions: along each axis, three tensors of one shape, of N elements.
+
+    Returns:
+        `(N, C)`.
     """
-    channels, depth, height, width = image.shape
-    rows = image.flatten(1).t().contiguous().to(field.dtype)
-    strides = [height * width, width, 1]
     # Of the eight voxels around each position: the row of the first, the others' distances from it, and all weights.
-    first = torch.zeros_like(field[0], dtype=torch.long)
+    first = torch.zeros_like(positions[0], dtype=torch.long)
     distances = [0]
-    weights = [torch.ones_like(field[0])]
+    weights = [torch.ones_like(positions[0])]
     for axis in range(3):
-        size = image.shape[1 + axis]
-        along = [1, 1, 1]
-        along[axis] = size
-        position = (field[axis] + torch.arange(size, device=field.device).view(along)).clamp(0, size - 1)
+        position = positions[axis].clamp(0, size[axis] - 1)
         # Clamped once more, as NaN would be a row beyond all.
-        lower = position.long().clamp(0, max(size - 2, 0))
-        first = first + lower * strides[axis]
+        lower = position.long().clamp(0, max(size[axis] - 2, 0))
         upper = position - lower
-        step = strides[axis] if size > 1 else 0
-        distances = distances + [distance + step for distance in distances]
+        first = first * size[axis] + lower
+        distances = [distance * size[axis] for distance in distances]
+        distances = distances + [distance + min(size[axis] - 1, 1) for distance in distances]
         weights = [weight * (1 - upper) for weight in weights] + [weight * upper for weight in weights]
     index = torch.stack([first + distance for distance in distances], dim=-1).view(-1, 8)
     weight = torch.stack(weights, dim=-1).view(-1, 8)
-    gathered = embedding_bag(index, rows, mode="sum", per_sample_weights=weight).to(image.dtype)
-    return gathered.t().contiguous().view(channels, depth, height, width)
+    return embedding_bag(index, rows, mode="sum", per_sample_weights=weight)
 
 
 def _normalised_axis(size: int, like: Tensor) -> Tensor:
