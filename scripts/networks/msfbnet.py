@@ -166,7 +166,7 @@ class MSFBNet(nn.Module):
         return compose(large, integrate(residual, steps=1) if self.diffeomorphic else residual)
 
     def _flow(self, residual: Tensor) -> Tensor:
-        return integrate(residual, steps=3) if self.diffeomorphic else residual
+        return integrate(residual, steps=5) if self.diffeomorphic else residual
 
 
 def _field_head(channels: int, answers: int = 3) -> nn.Module:

@@ -326,8 +326,8 @@ def test_plain_residuals_are_displacements_not_velocities() -> None:
         answer = torch.randn(1, 3, *(n // scale for n in SIZE), generator=torch.Generator().manual_seed(i))
         displacement = residual_of(plain, image, i, answer)
         assert displacement.abs().max() > 0.1
-        torch.testing.assert_close(residual_of(flow, image, i, answer), integrate(displacement, steps=3))
-        assert (integrate(displacement, steps=3) - displacement).abs().max() > 1e-2
+        torch.testing.assert_close(residual_of(flow, image, i, answer), integrate(displacement, steps=5))
+        assert (integrate(displacement, steps=5) - displacement).abs().max() > 1e-2
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

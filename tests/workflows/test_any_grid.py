@@ -152,9 +152,8 @@ def test_inverse_undoes_the_warp(registered: Registered) -> None:
     known = ((voxels >= 0) & (voxels <= np.array(kept.shape) - 1)).all(axis=1)
     error = np.linalg.norm(back(there(points)) - points, axis=1)
     assert known.mean() > 0.9
-    # Between voxels a field is linear, which is further from the truth the further they are apart; at single points the
-    # field of random weights is steep.
-    assert np.quantile(error[known], 0.999) < (0.5 if nib.affines.voxel_sizes(kept.affine).max() < 3 else 1.0)
+    # Between voxels a field is linear, which is further from the truth the further they are apart.
+    assert error[known].max() < (0.5 if nib.affines.voxel_sizes(kept.affine).max() < 3 else 1.0)
 
     shift = np.random.default_rng(0).uniform(-0.5, 0.5, points.shape) @ nib.load(registered.fixed).affine[:3, :3].T
     between = np.linalg.norm(back(there(points + shift)) - points - shift, axis=1)
