@@ -7,6 +7,8 @@ import torch
 from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
+from scripts.spatial import is_bare_cpu
+
 
 class InstanceNorm(nn.InstanceNorm3d):
     """Instance normalisation that leaves a single voxel, the coarsest scale of the smallest image, as it is."""
@@ -19,7 +21,12 @@ class InstanceNorm(nn.InstanceNorm3d):
         if not torch.jit.is_scripting():  # noqa: SIM102
             if torch.onnx.is_in_onnx_export():
                 return self._axis_by_axis(input)
+        if input.is_contiguous(memory_format=torch.channels_last_3d):  # instance_norm would give up that layout
+            return torch.cat([self._one_by_one(volumes) for volumes in input.split(1)])
         return nn.functional.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
+
+    def _one_by_one(self, volumes: Tensor) -> Tensor:
+        return nn.functional.batch_norm(volumes, None, None, self.weight, self.bias, True, 0.0, self.eps)
 
     def _axis_by_axis(self, input: Tensor) -> Tensor:
         """The same, for ONNX: its own operator, in ONNX Runtime, sums a million voxels with errors of a thousandth."""
@@ -63,6 +70,9 @@ class Encoder(nn.Module):
             image: to be encoded.
             last: the coarsest scale that is wanted; all where None.
         """
+        # Channels last in memory, which is faster in half precision, from the only channel that there is so far.
+        if is_bare_cpu(image) and torch.is_autocast_enabled(image.device.type):
+            image = image[:, 0, :, :, :, None].movedim(-1, 1)
         features: list[Tensor] = []
         for scale, stage in enumerate(self.stages):
             if last is None or scale <= last:

@@ -68,7 +68,7 @@ def local_correlation(fixed: Tensor, moving: Tensor) -> Tensor:
     Returns:
         `(B, 27, D, H, W)`: the mean over channels of the products, one channel per offset of -1, 0, 1 along each axis.
     """
-    fixed = fixed / fixed.shape[1]
+    fixed, moving = fixed.contiguous() / fixed.shape[1], moving.contiguous()
     products = [(fixed * shifted).sum(dim=1, keepdim=True) for shifted in _shifted(moving)]
     return torch.cat(products, dim=1)
 
@@ -172,4 +172,7 @@ class MSFB(nn.Module):
 
     def _fused(self, fixed: Tensor, moving: Tensor, field: Tensor, compared: Tensor) -> Tensor:
         stacked = self.local_attention(self.global_attention(torch.cat([fixed, moving], dim=1)))
-        return self.fuse(torch.cat([stacked, field.to(stacked.dtype), compared], dim=1))
+        parts = [stacked, field.to(stacked.dtype), compared]
+        if stacked.is_contiguous(memory_format=torch.channels_last_3d):  # cat would give up that layout
+            parts = [part.contiguous(memory_format=torch.channels_last_3d) for part in parts]
+        return self.fuse(torch.cat(parts, dim=1))

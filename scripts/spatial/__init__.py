@@ -7,6 +7,16 @@ voxels. It pulls back: `moved(x) = moving(x + field(x))`. Positions outside the 
 from scripts.spatial.fields import bounded_spline, compose, integrate, invert, resize_field
 from scripts.spatial.jacobian import jacobian_determinant
 from scripts.spatial.sample import sample
-from scripts.spatial.warp import warp
+from scripts.spatial.warp import is_bare_cpu, warp
 
-__all__ = ["bounded_spline", "compose", "integrate", "invert", "jacobian_determinant", "resize_field", "sample", "warp"]
+__all__ = [
+    "bounded_spline",
+    "compose",
+    "integrate",
+    "invert",
+    "is_bare_cpu",
+    "jacobian_determinant",
+    "resize_field",
+    "sample",
+    "warp",
+]

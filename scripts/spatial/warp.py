@@ -5,6 +5,12 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag, grid_sample
 
 
+def is_bare_cpu(image: Tensor) -> bool:
+    """On the CPU, without a gradient, nor drawn as a graph, which stays simple: where other ways to compute pay off."""
+    drawn = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    return image.device.type == "cpu" and not torch.is_grad_enabled() and not drawn
+
+
 def warp(image: Tensor, field: Tensor, mode: str = "linear") -> Tensor:
     """Pull an image back by a displacement field: `warped(x) = image(x + field(x))`.
 
@@ -29,14 +35,14 @@ def warp(image: Tensor, field: Tensor, mode: str = "linear") -> Tensor:
     if mode != "linear" and mode != "nearest":
         raise ValueError(f"mode is linear or nearest, not {mode}")
 
-    if mode == "linear" and image.is_floating_point() and _is_faster_gathered(image):
+    if mode == "linear" and image.is_floating_point() and image.shape[1] >= 8 and is_bare_cpu(image):
         return _gathered(image, field)
     depth, height, width = field.shape[2], field.shape[3], field.shape[4]
     # grid_sample wants positions in [-1, 1], the last array axis first.
     along = field.unbind(1)
-    z = _normalised_axis(depth, field).view(1, depth, 1, 1) + along[0] * (2.0 / max(depth - 1, 1))
-    y = _normalised_axis(height, field).view(1, 1, height, 1) + along[1] * (2.0 / max(height - 1, 1))
-    x = _normalised_axis(width, field).view(1, 1, 1, width) + along[2] * (2.0 / max(width - 1, 1))
+    z = torch.add(_normalised_axis(depth, field).view(1, depth, 1, 1), along[0], alpha=2.0 / max(depth - 1, 1))
+    y = torch.add(_normalised_axis(height, field).view(1, 1, height, 1), along[1], alpha=2.0 / max(height - 1, 1))
+    x = torch.add(_normalised_axis(width, field).view(1, 1, 1, width), along[2], alpha=2.0 / max(width - 1, 1))
     grid = torch.stack([x, y, z], dim=1).permute(0, 2, 3, 4, 1)  # strided: interleaving takes longer
     warped = grid_sample(
         image.to(field.dtype),
@@ -50,26 +56,21 @@ def warp(image: Tensor, field: Tensor, mode: str = "linear") -> Tensor:
     return warped
 
 
-def _is_faster_gathered(image: Tensor) -> bool:
-    """Many channels on the CPU, and no gradient, which would take longer; graphs for other runtimes stay simple."""
-    drawn = torch.jit.is_tracing() or torch.compiler.is_compiling()
-    return image.shape[1] >= 8 and image.device.type == "cpu" and not torch.is_grad_enabled() and not drawn
-
-
 def _gathered(image: Tensor, field: Tensor) -> Tensor:
     """`warp` by sums of eight rows of all channels each, which torch vectorises, as it does not grid_sample in 3-D."""
     batch, channels, depth, height, width = image.shape
     z, y, x = [torch.arange(size, device=field.device) for size in (depth, height, width)]
-    warped = torch.empty_like(image, memory_format=torch.contiguous_format)
+    warped = torch.empty_like(image)  # laid out as the image: channels last or not
     for i in range(batch):
-        rows = image[i].flatten(1).t().contiguous().to(field.dtype)
+        rows = image[i].permute(1, 2, 3, 0).reshape(-1, channels).to(field.dtype).contiguous()
+        place = warped[i].permute(1, 2, 3, 0)
         # A few planes at a time: indices and weights of all would take as much memory as the features.
         for start in range(0, depth, 8):
             end = min(start + 8, depth)
             along = field[i, :, start:end].unbind(0)
             positions = [along[0] + z[start:end].view(-1, 1, 1), along[1] + y.view(-1, 1), along[2] + x]
-            gathered = _weighted_rows(rows, [depth, height, width], positions).to(image.dtype)
-            warped[i, :, start:end] = gathered.t().contiguous().view(channels, end - start, height, width)
+            gathered = _weighted_rows(rows, [depth, height, width], positions)
+            place[start:end] = gathered.view(end - start, height, width, channels)
     return warped
 
 
@@ -85,13 +86,13 @@ def _weighted_rows(rows: Tensor, size: list[int], positions: list[Tensor]) -> Te
         `(N, C)`.
     """
     # Of the eight voxels around each position: the row of the first, the others' distances from it, and all weights.
-    first = torch.zeros_like(positions[0], dtype=torch.long)
+    first = torch.zeros_like(positions[0], dtype=torch.int)
     distances = [0]
     weights = [torch.ones_like(positions[0])]
     for axis in range(3):
         position = positions[axis].clamp(0, size[axis] - 1)
         # Clamped once more, as NaN would be a row beyond all.
-        lower = position.long().clamp(0, max(size[axis] - 2, 0))
+        lower = position.int().clamp(0, max(size[axis] - 2, 0))
         upper = position - lower
         first = first * size[axis] + lower
         distances = [distance * size[axis] for distance in distances]

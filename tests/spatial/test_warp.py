@@ -103,14 +103,20 @@ def test_nearest_invents_no_label(seed: int) -> None:
     assert set(warped.unique().tolist()) <= set(labels.unique().tolist())
 
 
-@given(size=st.tuples(*[st.integers(1, 9)] * 3), seed=st.integers(0, 1000))
+@given(
+    size=st.tuples(*[st.integers(1, 9)] * 3),
+    seed=st.integers(0, 1000),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last_3d]),
+)
 @settings(max_examples=50, deadline=None)
-def test_many_channels_without_a_gradient_are_gathered_to_the_same(size: tuple[int, int, int], seed: int) -> None:
-    image, field = random(seed, 2, 9, *size), 4 * random(seed + 1, 2, 3, *size)
+def test_many_channels_without_a_gradient_are_gathered_to_the_same(
+    size: tuple[int, int, int], seed: int, layout: torch.memory_format
+) -> None:
+    image, field = random(seed, 2, 9, *size).contiguous(memory_format=layout), 4 * random(seed + 1, 2, 3, *size)
     with torch.no_grad():
         gathered = warp(image, field)
     torch.testing.assert_close(gathered, warp(image, field), rtol=0, atol=1e-12)
-    assert gathered.is_contiguous()
+    assert gathered.is_contiguous(memory_format=layout)
 
 
 @torch.no_grad()
