@@ -70,9 +70,10 @@ class Encoder(nn.Module):
             image: to be encoded.
             last: the coarsest scale that is wanted; all where None.
         """
-        # Channels last in memory, which is faster in half precision, from the only channel that there is so far.
-        if is_bare_cpu(image) and torch.is_autocast_enabled(image.device.type):
-            image = image[:, 0, :, :, :, None].movedim(-1, 1)
+        if not torch.jit.is_scripting():  # noqa: SIM102
+            # Channels last in memory, which is faster in half precision, from the only channel that there is so far.
+            if is_bare_cpu(image) and torch.is_autocast_enabled("cpu"):
+                image = image[:, 0, :, :, :, None].movedim(-1, 1)
         features: list[Tensor] = []
         for scale, stage in enumerate(self.stages):
             if last is None or scale <= last:

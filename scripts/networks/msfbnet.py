@@ -116,6 +116,13 @@ class MSFBNet(nn.Module):
             if size % self.multiple != 0:
                 raise ValueError(f"image sizes are multiples of {self.multiple}, not {image.shape[2:]}")
 
+        fields, fixed = self._coarse_to_fine(image)
+        if self.detail_block is not None:
+            fields.append(self._detailed(image, fixed, fields[-1]))
+        return fields
+
+    def _coarse_to_fine(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The fields down to `field_scale`, and the fixed image's features there; all other features end with this."""
         # Stacked along the batch, both images pass the shared weights at once.
         low = self.encoder(torch.cat([image[:, :1], image[:, 1:]]))[self.field_scale :]
         high = self.auxiliary_decoder(low) if self.auxiliary_decoder is not None else low
@@ -152,9 +159,7 @@ class MSFBNet(nn.Module):
                     residual = bounded_spline(head(block(fixed, warp(moving, field), field)).to(image.dtype))
                     field = compose(field, self._flow(residual))
             fields.append(field)
-        if self.detail_block is not None:
-            fields.append(self._detailed(image, low[0].chunk(2)[0], field))
-        return fields
+        return fields, low[0].chunk(2)[0]
 
     def _detailed(self, image: Tensor, fixed: Tensor, field: Tensor) -> Tensor:
         """The field at the image's own size, corrected there by what the features of the warped moving image say."""
