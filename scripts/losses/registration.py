@@ -19,11 +19,19 @@ class RegistrationLoss(nn.Module):
         window: width of the LNCC box in voxels, at every scale.
         smoothness_weight: of the squared derivatives of the field, against the similarity's range of 1.
         folding_weight: of `FoldingLoss`.
+        similarity_weight: of the images' similarity.
     """
 
-    def __init__(self, window: int = 9, smoothness_weight: float = 1.0, folding_weight: float = 0.0) -> None:
+    def __init__(
+        self,
+        window: int = 9,
+        smoothness_weight: float = 1.0,
+        folding_weight: float = 0.0,
+        similarity_weight: float = 1.0,
+    ) -> None:
         super().__init__()
         self.similarity = LNCCLoss(window)
+        self.similarity_weight = similarity_weight
         self.smoothness = SmoothnessLoss()
         self.smoothness_weight = smoothness_weight
         self.folding = FoldingLoss()
@@ -57,4 +65,4 @@ class RegistrationLoss(nn.Module):
         fixed, moving = image.chunk(2, dim=1)
         # Every pair of channels is an item of the batch.
         similarity = self.similarity(warp(moving, field).flatten(0, 1)[:, None], fixed.flatten(0, 1)[:, None])
-        return similarity + self.smoothness_weight * self.smoothness(field)
+        return self.similarity_weight * similarity + self.smoothness_weight * self.smoothness(field)

@@ -27,6 +27,7 @@ from scripts.workflows.steps import (
     SharedEvaluator,
     evaluate_batch,
     lncc,
+    prepare_labelled_batch,
     prepare_training_batch,
     score_inputs,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "load_weights",
     "own_device",
     "predict_pair",
+    "prepare_labelled_batch",
     "prepare_training_batch",
     "registration_jobs",
     "report_error",

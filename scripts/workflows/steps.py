@@ -32,6 +32,15 @@ def prepare_training_batch(
     return image, target[0] if target else image
 
 
+def prepare_labelled_batch(
+    batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **_: Any
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """`prepare_training_batch`, with `fixed_label` and `moving_label` beside what the loss compares."""
+    image, target = prepare_training_batch(batch, device, non_blocking)
+    label_maps = torch.cat([batch["fixed_label"], batch["moving_label"]], dim=1)
+    return image, (target, convert_to_tensor(label_maps, track_meta=False).to(device, non_blocking=non_blocking))
+
+
 class PyramidInferer(Inferer):
     """Ask the network for the fields of all scales, which the loss supervises.
 

@@ -1,5 +1,6 @@
 """Training on virtual scans: the overlay configs/training/synthetic.yaml, end to end."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ SIZES = {"max_epochs": 4, "pairs_per_epoch": 2, "val_interval": 4, "curriculum":
 
 @pytest.fixture
 def train(run_bundle: Callable, dataset: Path, label_dir: Path) -> Callable[..., None]:
-    def run(output_dir: Path, **options: Any) -> None:
+    def run(output_dir: Path, *overlays: str, **options: Any) -> None:
         given = {"dataset_dir": dataset, "label_dir": label_dir, "output_dir": output_dir}
-        run_bundle("train", "training/synthetic.yaml", **given, **SIZES, **options)
+        run_bundle("train", "training/synthetic.yaml", *overlays, **given, **SIZES, **options)
 
     return run
 
@@ -59,3 +60,15 @@ def test_volumes_grow_by_the_curriculum_and_a_resumed_training_goes_on_as_if_nev
 def test_missing_label_maps_are_said_in_one_line(train: Callable, refused: Callable, tmp_path: Path) -> None:
     with refused("nowhere", "no such folder of label maps", "--label_dir"):
         train(tmp_path / "out", overrides={"label_dir": str(tmp_path / "nowhere")})
+
+
+@pytest.mark.parametrize("options", [{}, {"similarity_weight": 0}])
+def test_label_maps_take_part_in_the_loss(train: Callable, tmp_path: Path, options: dict[str, float]) -> None:
+    losses = []
+    for weight in (0, 2):
+        output_dir = tmp_path / str(weight)
+        given = {"dice_weight": weight, "dice_labels": [2, 3], "max_epochs": 1, **options}
+        train(output_dir, "training/labels.yaml", overrides=given)
+        with open(output_dir / "history.csv", newline="") as file:
+            losses.append(float(next(csv.DictReader(file))["loss"]))
+    assert 0.05 < losses[1] - losses[0] < 1.95  # twice a Dice that is neither 0 nor 1

@@ -1,0 +1,64 @@
+"""The loss that knows label maps: overlaps that can be counted, and what it does not look at."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from scripts.losses import LabelledLoss, RegistrationLoss
+from scripts.spatial import resize_field
+
+SIZE = (16, 16, 24)
+NO_IMAGES = RegistrationLoss(similarity_weight=0, smoothness_weight=0)
+IMAGE = torch.zeros(1, 2, *SIZE)
+
+
+def box(value: int, start: int) -> Tensor:
+    """A label four voxels long, from `start` along the last axis."""
+    label_map = torch.zeros(1, 1, *SIZE, dtype=torch.int32)
+    label_map[..., 4:12, 4:12, start : start + 4] = value
+    return label_map
+
+
+def along_last(voxels: float, scale: int = 1) -> Tensor:
+    field = torch.zeros(1, 3, *SIZE)
+    field[:, 2] = voxels
+    return resize_field(field, [n // scale for n in SIZE])
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize(
+    ("start", "voxels", "expected"), [(8, 0, 0), (10, 0, 0.5), (10, 2, 0), (10, 1, 0.25), (14, 0, 1)]
+)
+def test_counts_the_overlap_of_a_shifted_box(scale: int, start: int, voxels: float, expected: float) -> None:
+    label_maps = torch.cat([box(7, 8), box(7, start)], dim=1)
+    loss = LabelledLoss(NO_IMAGES, [7])([along_last(voxels, scale)], (IMAGE, label_maps))
+    assert loss.item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_labels_count_alike_whatever_their_size_and_no_others_count() -> None:
+    fixed, moving = box(7, 8), box(7, 10)
+    fixed[..., 0, 0, :2], moving[..., 0, 0, 1:3] = 3, 3  # two voxels, one in common
+    fixed[..., 15, 15, :], moving[..., 14, 14, :] = 9, 9  # nothing in common
+    loss = LabelledLoss(NO_IMAGES, [3, 7], dice_weight=4)
+    halves = loss([along_last(0)], (IMAGE, torch.cat([fixed, moving], dim=1)))
+    assert halves.item() == pytest.approx(4 * (0.5 + 0.5) / 2, abs=1e-4)
+    fixed[..., 0, 0, :2] = 4  # another label in its place is not the same
+    assert loss([along_last(0)], (IMAGE, torch.cat([fixed, moving], dim=1))).item() == pytest.approx(3, abs=1e-4)
+
+
+def test_is_added_to_the_loss_of_the_images() -> None:
+    image = torch.rand(1, 2, *SIZE, generator=torch.Generator().manual_seed(0))
+    images, label_maps = RegistrationLoss(folding_weight=1), torch.cat([box(7, 8), box(7, 10)], dim=1)
+    fields = [along_last(1, 4), along_last(1, 2)]
+    expected = images(fields, image) + 2 * 0.25
+    torch.testing.assert_close(LabelledLoss(images, [7], dice_weight=2)(fields, (image, label_maps)), expected)
+    assert NO_IMAGES(fields, image) == 0
+
+
+def test_gradient_pulls_labels_together() -> None:
+    field = along_last(0).requires_grad_()
+    label_maps = torch.cat([box(7, 8), box(7, 10)], dim=1)
+    LabelledLoss(NO_IMAGES, [7])([field], (IMAGE, label_maps)).backward()
+    at_ends = field.grad[0, 2, 6, 6]
+    assert at_ends[8:10].max() <= 0 and at_ends.min() < 0  # a longer way to the moving box lowers the loss
+    assert field.grad[:, :2, 6, 6, 10].abs().max() == 0
