@@ -7,15 +7,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, interpolate
 
-_SAMPLE = 100_000  # voxels that percentiles are taken from
+_SAMPLE = 200_000  # voxels that percentiles are taken from
 
 
-def corrupt(scan: Tensor, generator: torch.Generator) -> Tensor:
+def corrupt(scan: Tensor, generator: torch.Generator, numbers: torch.Generator) -> Tensor:
     """Make a clean scan look like one of a scanner, scaled as `scripts.data.scale_intensity` would.
+
+    Nothing here waits for a GPU.
 
     Args:
         scan: `(1, D, H, W)`, at least 0, background 0.
-        generator: of the scan's device.
+        generator: of the scan's device, for volumes.
+        numbers: a generator of the CPU, for single numbers; it may be the same one.
 
     Returns:
         `(1, D, H, W)` in [0, 1], background 0.
@@ -23,7 +26,7 @@ def corrupt(scan: Tensor, generator: torch.Generator) -> Tensor:
     size = list(scan.shape[1:])
     foreground = scan > 0
 
-    draw = partial(uniform, generator)
+    draw = partial(uniform, numbers)
     # Texture: grain of two widths, in voxels.
     for width in (2.0, 8.0):
         scan = scan * (1 + draw(0, 0.07) * smooth_noise(size, width, 1, generator))
@@ -40,8 +43,8 @@ def corrupt(scan: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def uniform(generator: torch.Generator, low: float, high: float) -> float:
-    """A number between two others, drawn on the generator's device."""
-    return low + (high - low) * float(torch.rand((), generator=generator, device=generator.device))
+    """A number between two others, of a generator of the CPU: to wait for one of a GPU would stop the training."""
+    return low + (high - low) * float(torch.rand((), generator=generator))
 
 
 def smooth_noise(size: Sequence[int], width: float, channels: int, generator: torch.Generator) -> Tensor:
@@ -72,9 +75,8 @@ def _lose_border(scan: Tensor, face: int, share: float) -> Tensor:
 
 def _bright_end(scan: Tensor) -> Tensor:
     """Divide by the 99.5th percentile of the foreground, clip to [0, 1]."""
-    values = scan[scan > 0]
-    if not len(values):
-        return scan
-    values = values[:: max(len(values) // _SAMPLE, 1)]
-    brightest = values.kthvalue(max(int(0.995 * len(values)), 1)).values
-    return (scan / brightest).clamp(max=1)
+    values = scan.flatten()
+    # In a sample of fixed size: how many voxels are foreground is known to the device only.
+    values = values[:: max(len(values) // _SAMPLE, 1)].sort(descending=True).values
+    brighter = ((values > 0).sum() * 0.005).long()
+    return (scan / values.gather(0, brighter[None]).clamp(min=torch.finfo(scan.dtype).tiny)).clamp(max=1)

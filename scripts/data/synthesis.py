@@ -58,15 +58,19 @@ class RandSynthesizePaird(Randomizable, MapTransform):
         self.head_probability = head_probability
         self.deformation = deformation
         self.device = torch.device(device)
+        # Volumes are drawn on the device, single numbers on the CPU, so that nothing waits for a GPU.
         self.generator = torch.Generator(self.device)
-        self._draw = partial(uniform, self.generator)
+        self.numbers = self.generator if self.device.type == "cpu" else torch.Generator()
+        self._draw = partial(uniform, self.numbers)
         self._brain = torch.zeros(LARGEST_LABEL + 1, device=self.device)
         self._brain[1:EXTRACEREBRAL] = 1
         self._brain[CSF_AROUND] = 0
 
     def randomize(self, data: Any = None) -> None:
-        """Seed the generator of the device from the transform's own."""
-        self.generator.manual_seed(int(self.R.randint(2**31)))
+        """Seed the generators from the transform's own."""
+        seed = int(self.R.randint(2**31))
+        for generator in (self.generator, self.numbers):
+            generator.manual_seed(seed)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Make one pair."""
@@ -82,14 +86,16 @@ class RandSynthesizePaird(Randomizable, MapTransform):
         result = dict(data)
         images, targets = [], []
         for key, labels, contrast in zip(self.keys, maps, contrasts, strict=True):
-            labels, positions = _cut(labels, self._positions(size, corner, labels.shape, flipped))
+            positions = self._positions(size, corner, labels.shape, flipped)
+            if self.device.type == "cpu":  # to ask a GPU for the part would take longer than to render all
+                labels, positions = _cut(labels, positions)
             scans = _render(labels, torch.stack([contrast, *clean, self._brain]), self.spacing)
             scans = _at(scans, positions, labels.shape)
             if not head:
                 nearby = self._smooth(scans[3:])
                 scans[:1] *= nearby > self._draw(0.1, 0.5)
                 scans[1:3] *= nearby > 0.3
-            images.append(corrupt(scans[:1], self.generator))
+            images.append(corrupt(scans[:1], self.generator, self.numbers))
             targets.append(scans[1:3])
             result[key] = _at(labels[None].float(), positions, labels.shape, mode="nearest").int()
         return result | {"image": torch.cat(images), "target": torch.cat(targets)}
@@ -98,25 +104,28 @@ class RandSynthesizePaird(Randomizable, MapTransform):
         """Of the fixed and the moving scan; of the two clean ones."""
         kind = self._draw(0, 1)
         if kind < _T1_PAIRS:
-            contrasts = [t1_contrast(self.generator), t1_contrast(self.generator)]
+            contrasts = [t1_contrast(self.numbers), t1_contrast(self.numbers)]
         elif kind < _T1_PAIRS + _ONE_CONTRAST:
-            contrasts = [random_contrast(self.generator)] * 2
+            contrasts = [random_contrast(self.numbers)] * 2
         else:
-            contrasts = [random_contrast(self.generator), random_contrast(self.generator)]
-        return contrasts, [t1_contrast(self.generator), random_contrast(self.generator)]
+            contrasts = [random_contrast(self.numbers), random_contrast(self.numbers)]
+        clean = [t1_contrast(self.numbers), random_contrast(self.numbers)]
+        drawn = torch.stack([*contrasts, *clean]).to(self.device, non_blocking=True).unbind()
+        return list(drawn[:2]), list(drawn[2:])
 
     def _positions(self, size: Sequence[int], corner: Sequence[int], source: Sequence[int], flipped: bool) -> Tensor:
         """Where each voxel of a scan lies in its map: `(3, D, H, W)`, voxels of the map."""
+        # In voxels from the center of the map.
         axes = [
-            (torch.arange(n, device=self.device) + start + 0.5) * self.spacing - 0.5
-            for n, start in zip(size, corner, strict=True)
+            (torch.arange(n, device=self.device) + start + 0.5) * self.spacing - m / 2
+            for n, start, m in zip(size, corner, source, strict=True)
         ]
         grid = torch.stack(torch.meshgrid(*axes, indexing="ij"))
-        centre = torch.tensor([(n - 1) / 2 for n in source], device=self.device).view(3, 1)
-        moved = (grid + self._displacement(size)).flatten(1) - centre
+        moved = (grid + self._displacement(size)).flatten(1)
         if flipped:
             moved[0] = -moved[0]
-        return (self._affine() @ moved + centre).view(3, *size)
+        moved = (self._affine() @ moved).view(3, *size)
+        return torch.stack([along + (m - 1) / 2 for along, m in zip(moved, source, strict=True)])
 
     def _affine(self) -> Tensor:
         """What an affine alignment leaves: rotation, scale and shear of a few percent, `(3, 3)`."""
@@ -164,6 +173,6 @@ def _render(labels: Tensor, contrasts: Tensor, spacing: int) -> Tensor:
 
 def _at(image: Tensor, positions: Tensor, source: Sequence[int], mode: str = "bilinear") -> Tensor:
     """Values `(C, D, H, W)` of an image `(C, ...)` that fills the box of the map, at positions in voxels of the map."""
-    extent = torch.tensor(source, dtype=positions.dtype, device=positions.device).view(3, 1, 1, 1)
-    grid = ((2 * positions + 1) / extent - 1).flip(0).movedim(0, -1)
+    along = [(2 * places + 1) / size - 1 for places, size in zip(positions, source, strict=True)]
+    grid = torch.stack(along[::-1], dim=-1)
     return grid_sample(image[None], grid[None], mode=mode, padding_mode="zeros", align_corners=False)[0]

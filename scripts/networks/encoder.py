@@ -7,7 +7,7 @@ import torch
 from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
-from scripts.spatial import is_bare_cpu
+from scripts.spatial import is_bare_cpu, is_trained
 
 
 class InstanceNorm(nn.InstanceNorm3d):
@@ -72,7 +72,7 @@ class Encoder(nn.Module):
         """
         if not torch.jit.is_scripting():  # noqa: SIM102
             # Channels last in memory, which is faster in half precision, from the only channel that there is so far.
-            if is_bare_cpu(image) and torch.is_autocast_enabled("cpu"):
+            if (is_bare_cpu(image) or is_trained()) and torch.is_autocast_enabled("cpu"):
                 image = image[:, 0, :, :, :, None].movedim(-1, 1)
         features: list[Tensor] = []
         for scale, stage in enumerate(self.stages):

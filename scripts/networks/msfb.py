@@ -3,8 +3,9 @@
 import torch
 from monai.networks.blocks import ChannelSELayer
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
+from scripts.networks.correlation import local_correlation, swapped_correlation
 from scripts.networks.encoder import convolution
 
 MATCHED = 8  # channels that are correlated: the time it takes grows with them
@@ -56,40 +57,6 @@ class LocalAttention(nn.Module):
         seen = self.look_around(features)
         seen = interpolate(seen, size=features.shape[2:], mode="trilinear", align_corners=False)
         return features * self.excite(seen)
-
-
-def local_correlation(fixed: Tensor, moving: Tensor) -> Tensor:
-    """How well each voxel's features match those of the 27 voxels around its place in the other image.
-
-    Args:
-        fixed: `(B, C, D, H, W)`.
-        moving: the same shape.
-
-    Returns:
-        `(B, 27, D, H, W)`: the mean over channels of the products, one channel per offset of -1, 0, 1 along each axis.
-    """
-    fixed, moving = fixed.contiguous() / fixed.shape[1], moving.contiguous()
-    products = [(fixed * shifted).sum(dim=1, keepdim=True) for shifted in _shifted(moving)]
-    return torch.cat(products, dim=1)
-
-
-def swapped_correlation(correlation: Tensor) -> Tensor:
-    """`local_correlation(moving, fixed)` of `local_correlation(fixed, moving)`: the same products, found elsewhere."""
-    products = []
-    for i, shifted in enumerate(_shifted(correlation)):
-        products.append(shifted[:, 26 - i : 27 - i])
-    return torch.cat(products, dim=1)
-
-
-def _shifted(image: Tensor) -> list[Tensor]:
-    """The image as seen from each of the 27 voxels around: zero beyond the border."""
-    around = pad(image, [1, 1, 1, 1, 1, 1])
-    depth, height, width = image.shape[2], image.shape[3], image.shape[4]
-    shifted = []
-    for i in range(27):
-        z, y, x = i // 9, i // 3 % 3, i % 3
-        shifted.append(around[:, :, z : z + depth, y : y + height, x : x + width])
-    return shifted
 
 
 class MSFB(nn.Module):
@@ -155,10 +122,16 @@ class MSFB(nn.Module):
         """What `forward` says of the pair, and of the swapped pair with the negative field; compares them only once."""
         fixed, moving = self._joined(fixed), self._joined(moving)
         compared = self._compared(fixed, moving)
+        swapped = swapped_correlation(compared) if self.comparison == "correlation" else compared
+        if torch.is_grad_enabled():
+            # In one batch: half as many operations. All features are kept for the gradient anyway.
+            pair = torch.cat([fixed, moving]), torch.cat([moving, fixed])
+            both = self._fused(pair[0], pair[1], torch.cat([field, -field]), torch.cat([compared, swapped]))
+            there, back = both.chunk(2)
+            return there, back
+        # One order after the other: together they would take twice the memory.
         there = self._fused(fixed, moving, field, compared)
-        if self.comparison == "correlation":
-            compared = swapped_correlation(compared)
-        return there, self._fused(moving, fixed, -field, compared)
+        return there, self._fused(moving, fixed, -field, swapped)
 
     def _joined(self, features: Tensor) -> Tensor:
         return features[:, : self.channels] + features[:, self.channels :] if self.add_high else features

@@ -145,7 +145,6 @@ class MSFBNet(nn.Module):
                 if self.symmetric:
                     fixed, moving = warp(features, half_way).chunk(2)
                     to_fixed, to_moving = half_way.chunk(2)
-                    # One order after the other: stacked, they would take twice the memory.
                     fused, swapped = block.both_ways(fixed, moving, to_moving - to_fixed)  # type: ignore[operator]
                     there = bounded_spline(head(fused).to(image.dtype))
                     back = bounded_spline(head(swapped).to(image.dtype))

@@ -7,7 +7,7 @@ voxels. It pulls back: `moved(x) = moving(x + field(x))`. Positions outside the 
 from scripts.spatial.fields import bounded_spline, compose, integrate, invert, resize_field
 from scripts.spatial.jacobian import jacobian_determinant
 from scripts.spatial.sample import sample
-from scripts.spatial.warp import is_bare_cpu, warp
+from scripts.spatial.warp import is_bare_cpu, is_trained, warp
 
 __all__ = [
     "bounded_spline",
@@ -15,6 +15,7 @@ __all__ = [
     "integrate",
     "invert",
     "is_bare_cpu",
+    "is_trained",
     "jacobian_determinant",
     "resize_field",
     "sample",

@@ -20,9 +20,13 @@ def resize_field(field: Tensor, size: list[int]) -> Tensor:
     Returns:
         `(B, 3, D', H', W')`, voxels of the new grid.
     """
-    # Axis by axis: a tensor of these factors would be a constant of an exported graph, whatever the size.
-    along = field.unbind(1)
-    scaled = torch.stack([along[i] * (size[i] / field.shape[2 + i]) for i in range(3)], dim=1)
+    factors = [size[i] / field.shape[2 + i] for i in range(3)]
+    if factors[0] == factors[1] and factors[1] == factors[2]:
+        scaled = field * factors[0]
+    else:
+        # Axis by axis: a tensor of these factors would be a constant of an exported graph, whatever the size.
+        along = field.unbind(1)
+        scaled = torch.stack([along[i] * factors[i] for i in range(3)], dim=1)
     return interpolate(scaled, size=size, mode="trilinear", align_corners=False)
 
 

@@ -37,9 +37,9 @@ def jacobian_determinant(field: Tensor, scheme: str = "central") -> Tensor:
     b = _deformed_edge(field, heads[1], tails[1])
     c = _deformed_edge(field, heads[2], tails[2])
     determinant = (
-        a[:, 0] * (b[:, 1] * c[:, 2] - b[:, 2] * c[:, 1])
-        + a[:, 1] * (b[:, 2] * c[:, 0] - b[:, 0] * c[:, 2])
-        + a[:, 2] * (b[:, 0] * c[:, 1] - b[:, 1] * c[:, 0])
+        a[0] * (b[1] * c[2] - b[2] * c[1])
+        + a[1] * (b[2] * c[0] - b[0] * c[2])
+        + a[2] * (b[0] * c[1] - b[1] * c[0])
     )
     # The three edges of the central scheme are two voxels long.
     return determinant / 8 if scheme == "central" else determinant
@@ -63,12 +63,11 @@ def _edges(scheme: str) -> tuple[list[list[int]], list[list[int]]]:
     return heads, tails
 
 
-def _deformed_edge(field: Tensor, head: list[int], tail: list[int]) -> Tensor:
-    """The vector from `tail` to `head` after the deformation, `(B, 3, D-2, H-2, W-2)`."""
+def _deformed_edge(field: Tensor, head: list[int], tail: list[int]) -> list[Tensor]:
+    """The vector from `tail` to `head` after the deformation: three components `(B, D-2, H-2, W-2)`."""
     # The offsets are added to the difference, not the grid to the field: that would cost digits.
-    edge = [head[0] - tail[0], head[1] - tail[1], head[2] - tail[2]]
-    offset = torch.tensor(edge, dtype=field.dtype, device=field.device)
-    return (_shifted_interior(field, head) - _shifted_interior(field, tail)).add_(offset.view(1, 3, 1, 1, 1))
+    along = (_shifted_interior(field, head) - _shifted_interior(field, tail)).unbind(1)
+    return [along[axis] + (head[axis] - tail[axis]) for axis in range(3)]
 
 
 def _shifted_interior(field: Tensor, shift: list[int]) -> Tensor:

@@ -1,14 +1,26 @@
 """Resampling of an image by a displacement field."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag, grid_sample
+
+
+_BILINEAR, _BORDER = 0, 1  # what torch's own operators call these modes
 
 
 def is_bare_cpu(image: Tensor) -> bool:
     """On the CPU, without a gradient, nor drawn as a graph, which stays simple: where other ways to compute pay off."""
     drawn = torch.jit.is_tracing() or torch.compiler.is_compiling()
     return image.device.type == "cpu" and not torch.is_grad_enabled() and not drawn
+
+
+def is_trained() -> bool:
+    """With a gradient, and not drawn as a graph: where a gradient that is written out pays off."""
+    drawn = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    return torch.is_grad_enabled() and not drawn
 
 
 def warp(image: Tensor, field: Tensor, mode: str = "linear") -> Tensor:
@@ -35,18 +47,15 @@ def warp(image: Tensor, field: Tensor, mode: str = "linear") -> Tensor:
     if mode != "linear" and mode != "nearest":
         raise ValueError(f"mode is linear or nearest, not {mode}")
 
-    if mode == "linear" and image.is_floating_point() and image.shape[1] >= 8 and is_bare_cpu(image):
-        return _gathered(image, field)
-    depth, height, width = field.shape[2], field.shape[3], field.shape[4]
-    # grid_sample wants positions in [-1, 1], the last array axis first.
-    along = field.unbind(1)
-    z = torch.add(_normalised_axis(depth, field).view(1, depth, 1, 1), along[0], alpha=2.0 / max(depth - 1, 1))
-    y = torch.add(_normalised_axis(height, field).view(1, 1, height, 1), along[1], alpha=2.0 / max(height - 1, 1))
-    x = torch.add(_normalised_axis(width, field).view(1, 1, 1, width), along[2], alpha=2.0 / max(width - 1, 1))
-    grid = torch.stack([x, y, z], dim=1).permute(0, 2, 3, 4, 1)  # strided: interleaving takes longer
+    if mode == "linear" and image.is_floating_point():
+        if image.shape[1] >= 8 and is_bare_cpu(image):
+            return _gathered(image, field)
+        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript skips what is in it, unread)
+            if is_trained():
+                return _Warp.apply(image.to(field.dtype), field).to(image.dtype)
     warped = grid_sample(
         image.to(field.dtype),
-        grid,
+        _grid(field),
         mode="nearest" if mode == "nearest" else "bilinear",
         padding_mode="border",
         align_corners=True,
@@ -54,6 +63,39 @@ def warp(image: Tensor, field: Tensor, mode: str = "linear") -> Tensor:
     if mode == "nearest" or image.is_floating_point():
         warped = warped.to(image.dtype)
     return warped
+
+
+def _grid(field: Tensor) -> Tensor:
+    """The positions that a field points to, as grid_sample wants them: in [-1, 1], the last array axis first."""
+    depth, height, width = field.shape[2], field.shape[3], field.shape[4]
+    along = field.unbind(1)
+    z = torch.add(_normalised_axis(depth, field).view(1, depth, 1, 1), along[0], alpha=2.0 / max(depth - 1, 1))
+    y = torch.add(_normalised_axis(height, field).view(1, 1, height, 1), along[1], alpha=2.0 / max(height - 1, 1))
+    x = torch.add(_normalised_axis(width, field).view(1, 1, 1, width), along[2], alpha=2.0 / max(width - 1, 1))
+    return torch.stack([x, y, z], dim=1).permute(0, 2, 3, 4, 1)  # strided: interleaving takes longer
+
+
+class _Warp(torch.autograd.Function):
+    """Linear `warp` with its gradient in few operations: on a GPU each of them is a kernel to launch."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, field: Tensor) -> Tensor:
+        grid = _grid(field)
+        ctx.save_for_backward(image, grid)
+        return torch.grid_sampler_3d(image, grid, _BILINEAR, _BORDER, True)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
+        image, grid = ctx.saved_tensors
+        wanted = [ctx.needs_input_grad[0], True]
+        to_image, to_grid = torch.ops.aten.grid_sampler_3d_backward(
+            gradient, image, grid, _BILINEAR, _BORDER, True, wanted
+        )
+        to_field = torch.empty_like(gradient[:, :1].expand(-1, 3, -1, -1, -1), memory_format=torch.contiguous_format)
+        for axis, size in enumerate(gradient.shape[2:]):
+            torch.mul(to_grid[..., 2 - axis], 2.0 / max(size - 1, 1), out=to_field[:, axis])
+        return to_image, to_field
 
 
 def _gathered(image: Tensor, field: Tensor) -> Tensor:

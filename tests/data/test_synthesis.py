@@ -153,16 +153,16 @@ def test_random_contrasts_know_no_order_and_both_halves_are_alike() -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_a_corrupted_scan_keeps_its_background_range_and_size(seed: int) -> None:
     scan = (head() > 0).float() * (0.3 + 0.1 * (head() == WHITE))
-    made = corrupt(scan, generator(seed))
+    made = corrupt(scan, *2 * [generator(seed)])
     assert made.shape == scan.shape and made.isfinite().all()
     assert made.min() == 0 and made.max() == 1
     assert (made[scan == 0] == 0).float().mean() > 0.8
-    assert not torch.equal(made, corrupt(scan, generator(seed + 100)))
-    assert torch.equal(made, corrupt(scan, generator(seed)))
+    assert not torch.equal(made, corrupt(scan, *2 * [generator(seed + 100)]))
+    assert torch.equal(made, corrupt(scan, *2 * [generator(seed)]))
 
 
 def test_an_empty_scan_stays_empty() -> None:
-    assert not corrupt(torch.zeros(1, 16, 16, 16), generator(0)).any()
+    assert not corrupt(torch.zeros(1, 16, 16, 16), generator(0), generator(1)).any()
 
 
 @pytest.mark.parametrize("width", [1.0, 4.0, 100.0])

@@ -1,0 +1,98 @@
+"""Correlation of the features of two images with each other's neighborhoods."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
+
+from scripts.spatial import is_trained
+
+
+def local_correlation(fixed: Tensor, moving: Tensor) -> Tensor:
+    """How well each voxel's features match those of the 27 voxels around its place in the other image.
+
+    Args:
+        fixed: `(B, C, D, H, W)`.
+        moving: the same shape.
+
+    Returns:
+        `(B, 27, D, H, W)`: the mean over channels of the products, one channel per offset of -1, 0, 1 along each axis.
+    """
+    fixed, moving = fixed.contiguous() / fixed.shape[1], moving.contiguous()
+    if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript skips what is in it, unread)
+        if is_trained():
+            # In single precision: CPUs take three times as long for sums of products in half precision.
+            single = torch.promote_types(fixed.dtype, torch.float32)
+            return _Correlation.apply(fixed.to(single), moving.to(single)).to(fixed.dtype)
+    return _correlation(fixed, moving)
+
+
+def swapped_correlation(correlation: Tensor) -> Tensor:
+    """`local_correlation(moving, fixed)` of `local_correlation(fixed, moving)`: the same products, found elsewhere."""
+    if not torch.jit.is_scripting():  # noqa: SIM102
+        if is_trained():
+            return _Swap.apply(correlation)
+    return _swap(correlation)
+
+
+def _correlation(fixed: Tensor, moving: Tensor) -> Tensor:
+    return torch.cat([(fixed * shifted).sum(dim=1, keepdim=True) for shifted in _shifted(moving)], dim=1)
+
+
+def _swap(correlation: Tensor) -> Tensor:
+    products = []
+    for i, shifted in enumerate(_shifted(correlation)):
+        products.append(shifted[:, 26 - i : 27 - i])
+    return torch.cat(products, dim=1)
+
+
+def _shifted(image: Tensor) -> list[Tensor]:
+    """The image as seen from each of the 27 voxels around: zero beyond the border."""
+    return _views(pad(image, [1, 1, 1, 1, 1, 1]))
+
+
+def _views(around: Tensor) -> list[Tensor]:
+    """The 27 boxes of an image that are smaller by one voxel at each face."""
+    depth, height, width = around.shape[2] - 2, around.shape[3] - 2, around.shape[4] - 2
+    views = []
+    for i in range(27):
+        z, y, x = i // 9, i // 3 % 3, i % 3
+        views.append(around[:, :, z : z + depth, y : y + height, x : x + width])
+    return views
+
+
+class _Correlation(torch.autograd.Function):
+    """`_correlation`, with a gradient that adds up in place: autograd would make a volume of zeros for each offset."""
+
+    @staticmethod
+    def forward(ctx: Any, fixed: Tensor, moving: Tensor) -> Tensor:
+        ctx.save_for_backward(fixed, moving)
+        return _correlation(fixed, moving)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        fixed, moving = ctx.saved_tensors
+        to_fixed = torch.zeros_like(fixed)
+        to_moving = pad(to_fixed, [1, 1, 1, 1, 1, 1])
+        products = gradient.contiguous().split(1, dim=1)
+        for product, shifted, place in zip(products, _shifted(moving), _views(to_moving), strict=True):
+            to_fixed.addcmul_(product, shifted)
+            place.addcmul_(product, fixed)
+        return to_fixed, _views(to_moving)[13]
+
+
+class _Swap(torch.autograd.Function):
+    """`_swap`, which only moves values: so does its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, correlation: Tensor) -> Tensor:
+        return _swap(correlation)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        # The offset of each product is turned around, and so is its channel: it is its own gradient.
+        return _swap(gradient)
