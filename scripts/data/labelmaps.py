@@ -37,12 +37,18 @@ class LabelMapPairs(Dataset[dict[Hashable, Any]]):
         data: the maps' files, on grids of one size after reorientation to RAS.
         transform: a `RandSynthesizePaird`, or another one that takes `fixed_label` and `moving_label`, `(1, X, Y, Z)`.
             See `seed_from_torch`.
+        device: where the maps are kept.
 
     Raises:
         InputError: for bad files, maps of different sizes, or labels that FreeSurfer's numbering does not have.
     """
 
-    def __init__(self, data: list[Path], transform: Callable[[Mapping[Hashable, Any]], dict[Hashable, Any]]) -> None:
+    def __init__(
+        self,
+        data: list[Path],
+        transform: Callable[[Mapping[Hashable, Any]], dict[Hashable, Any]],
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.data = data
         self.transform = transform
         to_ras = Orientation("RAS", labels=None)
@@ -52,7 +58,7 @@ class LabelMapPairs(Dataset[dict[Hashable, Any]]):
             low, high = int(labels.min()), int(labels.max())
             if low < 0 or high > LARGEST_LABEL:
                 raise InputError(f"{file}: labels from {low} to {high}; want FreeSurfer's, 0 to {LARGEST_LABEL}")
-            self._maps.append(torch.as_tensor(labels, dtype=torch.int16))
+            self._maps.append(torch.as_tensor(labels, dtype=torch.int16, device=device))
             if labels.shape != self._maps[0].shape:
                 sizes = [tuple(shape[1:]) for shape in (labels.shape, self._maps[0].shape)]
                 raise InputError(f"{file}: {sizes[0]} voxels, {data[0]} has {sizes[1]}; give maps of one size")

@@ -1,6 +1,5 @@
 """Jacobian determinant of a displacement field."""
 
-import torch
 from torch import Tensor
 
 # The five tetrahedra of each of the two ways to cut a voxel's cube (Liu et al., IJCV 2024): the corners, then the
@@ -37,9 +36,7 @@ def jacobian_determinant(field: Tensor, scheme: str = "central") -> Tensor:
     b = _deformed_edge(field, heads[1], tails[1])
     c = _deformed_edge(field, heads[2], tails[2])
     determinant = (
-        a[0] * (b[1] * c[2] - b[2] * c[1])
-        + a[1] * (b[2] * c[0] - b[0] * c[2])
-        + a[2] * (b[0] * c[1] - b[1] * c[0])
+        a[0] * (b[1] * c[2] - b[2] * c[1]) + a[1] * (b[2] * c[0] - b[0] * c[2]) + a[2] * (b[0] * c[1] - b[1] * c[0])
     )
     # The three edges of the central scheme are two voxels long.
     return determinant / 8 if scheme == "central" else determinant

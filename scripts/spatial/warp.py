@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag, grid_sample
 
-
 _BILINEAR, _BORDER = 0, 1  # what torch's own operators call these modes
 
 

@@ -39,6 +39,7 @@ from scripts.workflows.training import (
     ExponentialMovingAverage,
     warmup_then_decay,
 )
+from scripts.workflows.training_step import TrainingStep
 
 __all__ = [
     "AlignPair",
@@ -68,6 +69,7 @@ __all__ = [
     "SharedEvaluator",
     "ToNetworkGrid",
     "ToWorld",
+    "TrainingStep",
     "as_it_is",
     "evaluate_batch",
     "flag",

@@ -39,14 +39,17 @@ class Progress:
         epochs = engine.state.max_epochs - engine.state.epoch
         done = engine.state.epoch * engine.state.epoch_length if epochs > 1 else 0
         # A log file gets a line now and then; only a terminal can overwrite its own.
-        interval = 0.1 if sys.stderr.isatty() else 15.0
+        self.interval = 0.1 if sys.stderr.isatty() else 15.0
+        self.shown = 0.0
         total = done + epochs * engine.state.epoch_length
-        self.bar = tqdm(desc=self.description, initial=done, total=total, mininterval=interval, dynamic_ncols=True)
+        self.bar = tqdm(desc=self.description, initial=done, total=total, mininterval=self.interval, dynamic_ncols=True)
 
     def _advance(self, engine: Engine) -> None:
         assert self.bar is not None
         output = engine.state.output
-        if isinstance(output, list) and "loss" in output[0]:
+        # Not at every step: to read the loss waits for the GPU.
+        if isinstance(output, list) and "loss" in output[0] and time.monotonic() - self.shown >= self.interval:
+            self.shown = time.monotonic()
             self.bar.set_postfix(epoch=engine.state.epoch, loss=f"{output[0]['loss']:.4f}", refresh=False)
         self.bar.update()
 

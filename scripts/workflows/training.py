@@ -11,6 +11,8 @@ from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from torch import nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm, parameters_to_vector, vector_to_parameters
+from torch.optim import Optimizer
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from scripts.world import InputError
 
@@ -103,36 +105,49 @@ class ClipGradients:
 
     Args:
         network: whose gradients to clip.
+        optimizer: that makes the steps; on a GPU with `fused=True`, which leaves steps out without waiting for the GPU.
         max_norm: of all gradients together (L2); None leaves finite ones as they are.
     """
 
-    def __init__(self, network: nn.Module, max_norm: float | None = None) -> None:
+    def __init__(self, network: nn.Module, optimizer: Optimizer, max_norm: float | None = None) -> None:
         self.network = network
+        self.optimizer = optimizer
         self.max_norm = max_norm
-        self.left_out = 0
+        self.left_out = torch.zeros(())  # steps in a row
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer of MONAI's, which must not scale its losses (bfloat16 needs no scaling)."""
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.check)
 
     def __call__(self, engine: Engine) -> None:
-        """Clip, or leave the step out.
+        """Clip, or leave the step out."""
+        norm = get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        if self.max_norm is not None:
+            clip_grads_with_norm_(self.network.parameters(), self.max_norm, norm)
+        not_finite = (~norm.isfinite()).float()
+        if self.left_out.device != norm.device:
+            self.left_out = self.left_out.to(norm.device)
+        self.left_out.add_(1).mul_(not_finite)
+        if norm.is_cuda:
+            self.optimizer.found_inf = not_finite  # type: ignore[attr-defined]  # as torch.amp.GradScaler does
+        elif not_finite:
+            # Optimizers pass over parameters without a gradient.
+            self.network.zero_grad(set_to_none=True)
+
+    def check(self, engine: Engine) -> None:
+        """Say so if the step was left out; on a GPU only now and then, as asking waits for it.
 
         Raises:
-            InputError: if that was the tenth step in a row to leave out.
+            InputError: if ten steps in a row were left out.
         """
-        norm = get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
-        if norm.isfinite():
-            self.left_out = 0
-            if self.max_norm is not None:
-                clip_grads_with_norm_(self.network.parameters(), self.max_norm, norm)
+        if self.left_out.is_cuda and engine.state.iteration % _HOPELESS:
             return
-        self.left_out += 1
-        logger.warning("step %d is left out: its gradient is not finite", engine.state.iteration)
-        if self.left_out == _HOPELESS:
+        count = int(self.left_out)
+        if count:
+            logger.warning("step %d is left out: its gradient is not finite", engine.state.iteration)
+        if count >= _HOPELESS:
             raise InputError(f"no finite gradient in {_HOPELESS} steps; check the images, or lower --learning_rate")
-        # Optimizers pass over parameters without a gradient.
-        self.network.zero_grad(set_to_none=True)
 
 
 class ExponentialMovingAverage:
@@ -162,5 +177,5 @@ class ExponentialMovingAverage:
         """Take in the step."""
         steps = engine.state.iteration - 1
         weight = 1 - min(self.decay, steps / (steps + 9))
-        for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
-            mean.lerp_(value, weight)
+        update = get_ema_multi_avg_fn(1 - weight)  # of all parameters at once
+        update(list(self.average.parameters()), list(self.network.parameters()), None)

@@ -22,6 +22,7 @@ from scripts.workflows import (
     ExponentialMovingAverage,
     PaddedInferer,
     PyramidInferer,
+    TrainingStep,
     prepare_training_batch,
     supports_bf16,
     warmup_then_decay,
@@ -29,8 +30,9 @@ from scripts.workflows import (
 from scripts.world import InputError
 
 
-def train(network: nn.Module, factors: list[float], *handlers: Any) -> list[list[Tensor]]:
+def train(network: nn.Module, factors: list[float], max_norm: float | None = None) -> list[list[Tensor]]:
     """Train on batches that multiply a loss of gradient 1 by these factors; the weights after every step."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
     weights: list[list[Tensor]] = []
     trainer = SupervisedTrainer(
         device="cpu",
@@ -38,9 +40,10 @@ def train(network: nn.Module, factors: list[float], *handlers: Any) -> list[list
         train_data_loader=[{"factor": torch.tensor(factor)} for factor in factors],
         prepare_batch=lambda batch, *_: (torch.ones(1, 2), batch["factor"]),
         network=network,
-        optimizer=torch.optim.Adam(network.parameters(), lr=0.1),
+        optimizer=optimizer,
         loss_function=lambda output, factor: factor * output.sum(),
-        train_handlers=list(handlers),
+        train_handlers=[ClipGradients(network, optimizer, max_norm)],
+        iteration_update=TrainingStep(),
         decollate=False,
     )
     trainer.add_event_handler(
@@ -89,7 +92,8 @@ def gradients_after(max_norm: float | None, *gradients: list[float]) -> list[Ten
     network = nn.ParameterList([nn.Parameter(torch.zeros(len(gradient))) for gradient in gradients])
     for parameter, gradient in zip(network, gradients, strict=True):
         parameter.grad = torch.tensor(gradient)
-    ClipGradients(network, max_norm)(SimpleNamespace(state=SimpleNamespace(iteration=1)))
+    optimizer = torch.optim.SGD(network.parameters())
+    ClipGradients(network, optimizer, max_norm)(SimpleNamespace(state=SimpleNamespace(iteration=1)))
     return [parameter.grad for parameter in network]
 
 
@@ -110,7 +114,7 @@ def test_bad_batch_leaves_weights_and_optimizer_as_they_are(max_norm: float | No
     def trained(*factors: float) -> list[list[Tensor]]:
         torch.manual_seed(0)
         network = nn.Linear(2, 1)
-        return train(network, list(factors), ClipGradients(network, max_norm))
+        return train(network, list(factors), max_norm)
 
     first, skipped, last = trained(1, bad, 2)
     straight = trained(1, 2)
@@ -122,9 +126,9 @@ def test_bad_batch_leaves_weights_and_optimizer_as_they_are(max_norm: float | No
 def test_nothing_but_bad_batches_ends_the_training_in_one_line() -> None:
     network = nn.Linear(2, 1)
     nine = [math.nan] * 9
-    assert len(train(network, [*nine, 1, *nine], ClipGradients(network))) == 19
+    assert len(train(network, [*nine, 1, *nine])) == 19
     with pytest.raises(InputError, match="no finite gradient in 10 steps"):
-        train(network, [1, *nine, math.nan], ClipGradients(network))
+        train(network, [1, *nine, math.nan])
 
 
 # --- averaged weights -------------------------------------------------------------------------------------------------
