@@ -76,7 +76,8 @@ class _BoxSum(torch.autograd.Function):
 
 def _box_sum(image: Tensor, window: int) -> Tensor:
     for axis in (2, 3, 4):
-        image = _pooled_along(image, axis, window) if image.is_cuda else _box_sum_along(image, axis, window)
+        pools = image.is_cuda and image.shape[axis] >= window
+        image = _pooled_along(image, axis, window) if pools else _box_sum_along(image, axis, window)
     return image
 
 

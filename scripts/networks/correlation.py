@@ -64,24 +64,45 @@ def _views(around: Tensor) -> list[Tensor]:
 
 
 class _Correlation(torch.autograd.Function):
-    """`_correlation`, with a gradient that adds up in place: autograd would make a volume of zeros for each offset."""
+    """`_correlation`, with a gradient that adds up in place: autograd would make a volume of zeros for each offset.
+
+    On a GPU, where each operation is a kernel to launch, all offsets at once; a CPU's cache holds one.
+    """
 
     @staticmethod
     def forward(ctx: Any, fixed: Tensor, moving: Tensor) -> Tensor:
         ctx.save_for_backward(fixed, moving)
-        return _correlation(fixed, moving)
+        return _correlation_at_once(fixed, moving) if fixed.is_cuda else _correlation(fixed, moving)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         fixed, moving = ctx.saved_tensors
-        to_fixed = torch.zeros_like(fixed)
-        to_moving = pad(to_fixed, [1, 1, 1, 1, 1, 1])
-        products = gradient.contiguous().split(1, dim=1)
-        for product, shifted, place in zip(products, _shifted(moving), _views(to_moving), strict=True):
-            to_fixed.addcmul_(product, shifted)
-            place.addcmul_(product, fixed)
-        return to_fixed, _views(to_moving)[13]
+        swapped = _swap(gradient)
+        if fixed.is_cuda:
+            return _weighted(gradient, moving), _weighted(swapped, fixed)
+        to_fixed, to_moving = torch.zeros_like(fixed), torch.zeros_like(moving)
+        for i, (fixed_there, moving_there) in enumerate(zip(_shifted(fixed), _shifted(moving), strict=True)):
+            to_fixed.addcmul_(gradient[:, i : i + 1], moving_there)
+            to_moving.addcmul_(swapped[:, i : i + 1], fixed_there)
+        return to_fixed, to_moving
+
+
+def _correlation_at_once(fixed: Tensor, moving: Tensor) -> Tensor:
+    return (fixed[:, :, None, None, None] * _windows(moving)).sum(dim=1).flatten(1, 3)
+
+
+def _weighted(weights: Tensor, image: Tensor) -> Tensor:
+    """The 27 voxels around each voxel, summed with a weight each."""
+    return (weights.unflatten(1, (1, 3, 3, 3)) * _windows(image)).sum(dim=(2, 3, 4))
+
+
+def _windows(image: Tensor) -> Tensor:
+    """`_shifted` as one tensor, a view: `(B, C, 3, 3, 3, D, H, W)`."""
+    windows = pad(image, [1, 1, 1, 1, 1, 1])
+    for axis, size in zip((2, 3, 4), image.shape[2:], strict=True):
+        windows = windows.unfold(axis, size, 1)  # the offsets stay at the axis, its voxels go to the end
+    return windows
 
 
 class _Swap(torch.autograd.Function):

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from monai.networks.blocks import Convolution
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from scripts.spatial import is_bare_cpu, is_trained
 
@@ -21,6 +23,8 @@ class InstanceNorm(nn.InstanceNorm3d):
         if not torch.jit.is_scripting():  # noqa: SIM102
             if torch.onnx.is_in_onnx_export():
                 return self._axis_by_axis(input)
+            if is_trained() and input.is_cuda:
+                return _Normalized.apply(input, self.weight, self.bias, self.eps)
         if input.is_contiguous(memory_format=torch.channels_last_3d):  # instance_norm would give up that layout
             return torch.cat([self._one_by_one(volumes) for volumes in input.split(1)])
         return nn.functional.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
@@ -33,6 +37,31 @@ class InstanceNorm(nn.InstanceNorm3d):
         centred = input - _mean(input)
         normalised = centred * (_mean(centred * centred) + self.eps).rsqrt()
         return normalised * self.weight.view(-1, 1, 1, 1) + self.bias.view(-1, 1, 1, 1)
+
+
+class _Normalized(torch.autograd.Function):
+    """Instance normalization in a GPU's terms: torch's own gives each channel to one of its many processors."""
+
+    @staticmethod
+    def forward(ctx: Any, volumes: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        variance, mean = torch.var_mean(volumes.float(), dim=(2, 3, 4), keepdim=True, correction=0)
+        scale = (variance + eps).rsqrt()
+        ctx.save_for_backward(volumes, weight, mean, scale)
+        slope = scale * weight.view(-1, 1, 1, 1)
+        return torch.addcmul(bias.view(-1, 1, 1, 1) - mean * slope, volumes, slope).to(volumes.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        volumes, weight, mean, scale = ctx.saved_tensors
+        count = volumes[0, 0].numel()
+        normalized = (volumes - mean) * scale
+        total = gradient.sum(dim=(2, 3, 4), keepdim=True, dtype=torch.float32)
+        along = (gradient * normalized).sum(dim=(2, 3, 4), keepdim=True)
+        slope = scale * weight.view(-1, 1, 1, 1)
+        to_volumes = torch.addcmul(-slope * total / count, normalized, -slope * along / count)
+        to_volumes = to_volumes.addcmul_(gradient, slope).to(volumes.dtype)
+        return to_volumes, along.sum(dim=0).flatten(), total.sum(dim=0).flatten(), None
 
 
 def _mean(volumes: Tensor) -> Tensor:

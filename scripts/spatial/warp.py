@@ -1,5 +1,6 @@
 """Resampling of an image by a displacement field."""
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -79,7 +80,10 @@ class _Warp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, field: Tensor) -> Tensor:
-        grid = _grid(field)
+        grid = torch.empty_like(field, memory_format=torch.contiguous_format)
+        for axis, (positions, scale) in enumerate(_axes(tuple(field.shape[2:]), field.dtype, field.device)):
+            torch.add(positions, field[:, axis], alpha=scale, out=grid[:, 2 - axis])
+        grid = grid.permute(0, 2, 3, 4, 1)
         ctx.save_for_backward(image, grid)
         return torch.grid_sampler_3d(image, grid, _BILINEAR, _BORDER, True)
 
@@ -91,10 +95,23 @@ class _Warp(torch.autograd.Function):
         to_image, to_grid = torch.ops.aten.grid_sampler_3d_backward(
             gradient, image, grid, _BILINEAR, _BORDER, True, wanted
         )
-        to_field = torch.empty_like(gradient[:, :1].expand(-1, 3, -1, -1, -1), memory_format=torch.contiguous_format)
+        to_field = torch.empty_like(grid.permute(0, 4, 1, 2, 3))
         for axis, size in enumerate(gradient.shape[2:]):
             torch.mul(to_grid[..., 2 - axis], 2.0 / max(size - 1, 1), out=to_field[:, axis])
         return to_image, to_field
+
+
+@cache
+def _axes(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> list[tuple[Tensor, float]]:
+    """Along each axis of a volume its voxels in [-1, 1], shaped to be added to it, and the length of one voxel.
+
+    Kept, as a training asks for the same ones a hundred times a step.
+    """
+    axes = []
+    for axis, length in enumerate(size):
+        positions = _normalised_axis(length, torch.empty((), dtype=dtype, device=device))
+        axes.append((positions.view([-1 if i == axis else 1 for i in range(3)]), 2.0 / max(length - 1, 1)))
+    return axes
 
 
 def _gathered(image: Tensor, field: Tensor) -> Tensor:
