@@ -35,16 +35,18 @@ class LabelMapPairs(Dataset[dict[Hashable, Any]]):
 
     Args:
         data: the maps' files, on grids of one size after reorientation to RAS.
-        transform: a `RandSynthesizePaird`, or another one that takes `fixed_label` and `moving_label`, `(1, X, Y, Z)`.
-            See `seed_from_torch`.
+        pair_transform: a `RandSynthesizePaird`, or another one that takes `fixed_label` and `moving_label`,
+            `(1, X, Y, Z)`. See `seed_from_torch`.
 
     Raises:
         InputError: for bad files, maps of different sizes, or labels that FreeSurfer's numbering does not have.
     """
 
-    def __init__(self, data: list[Path], transform: Callable[[Mapping[Hashable, Any]], dict[Hashable, Any]]) -> None:
+    def __init__(
+        self, data: list[Path], pair_transform: Callable[[Mapping[Hashable, Any]], dict[Hashable, Any]]
+    ) -> None:
         self.data = data
-        self.transform = transform
+        self.pair_transform = pair_transform
         to_ras = Orientation("RAS", labels=None)
         self._maps: list[Tensor] = []
         for file in data:
@@ -64,5 +66,5 @@ class LabelMapPairs(Dataset[dict[Hashable, Any]]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"pair {index} of {len(self)}")
         fixed, moving = divmod(index % len(self), len(self._maps))
-        seed_from_torch(self.transform)
-        return self.transform({"fixed_label": self._maps[fixed], "moving_label": self._maps[moving]})
+        seed_from_torch(self.pair_transform)
+        return self.pair_transform({"fixed_label": self._maps[fixed], "moving_label": self._maps[moving]})
