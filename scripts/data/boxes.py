@@ -3,16 +3,22 @@
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, Randomizable
+from monai.transforms import MapTransform
 from monai.utils import convert_to_tensor
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, pad
 
+from scripts.processes import rank
 
-class RandScaledBoxd(Randomizable, MapTransform):
+
+class RandScaledBoxd(MapTransform):
     """Take a random box of a pair, at larger voxels.
+
+    A box of some size is drawn from torch's global generator: what restores that, as a resumed training does, takes the
+    same again. Processes whose generators are in one state take different ones.
 
     Args:
         keys: of the images `(C, X, Y, Z)`, which are averaged over the larger voxels.
@@ -41,36 +47,28 @@ class RandScaledBoxd(Randomizable, MapTransform):
         self.size = size
         self.multiple = multiple
         self.device = torch.device(device)
-        self._corner = [0, 0, 0]
-
-    def randomize(self, data: Sequence[int]) -> None:
-        """Draw the corner of the box.
-
-        Args:
-            data: voxels of the result that the box leaves out, along each axis.
-        """
-        self._corner = [int(self.R.randint(left_out + 1)) for left_out in data]
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Take the box of one pair."""
         item = dict(data)
         whole = [n // self.spacing for n in data[self.keys[0]].shape[1:]]
         size = whole if self.size is None else list(self.size)
-        self.randomize([max(n - m, 0) for n, m in zip(whole, size, strict=True)])
+        left_out = [max(n - m, 0) for n, m in zip(whole, size, strict=True)]
+        corner = left_out if self.size is None else _random_corner(left_out)
+        box = tuple(
+            slice(start * self.spacing, (start + min(n, m)) * self.spacing)
+            for start, n, m in zip(corner, whole, size, strict=True)
+        )
         for key in self.keys:
-            box = self._box(data[key], whole, size)
-            item[key] = self._filled(avg_pool3d(box, self.spacing) if self.spacing > 1 else box, size)
+            image = self._cut(data[key], box)
+            item[key] = self._filled(avg_pool3d(image, self.spacing) if self.spacing > 1 else image, size)
         for key in self.label_keys:
             if key in data:
                 every = slice(None, None, self.spacing)
-                item[key] = self._filled(self._box(data[key], whole, size)[:, every, every, every], size)
+                item[key] = self._filled(self._cut(data[key], box)[:, every, every, every], size)
         return item
 
-    def _box(self, scan: Tensor, whole: Sequence[int], size: Sequence[int]) -> Tensor:
-        """The voxels of the scan that the box covers."""
-        starts = [start * self.spacing for start in self._corner]
-        lengths = [min(n, m) * self.spacing for n, m in zip(whole, size, strict=True)]
-        box = tuple(slice(start, start + length) for start, length in zip(starts, lengths, strict=True))
+    def _cut(self, scan: Tensor, box: tuple[slice, ...]) -> Tensor:
         return convert_to_tensor(scan, track_meta=False)[(slice(None), *box)].to(self.device)
 
     def _filled(self, box: Tensor, size: Sequence[int]) -> Tensor:
@@ -78,3 +76,9 @@ class RandScaledBoxd(Randomizable, MapTransform):
         wanted = [-(-m // self.multiple) * self.multiple for m in size]
         lacking = [m - n for m, n in zip(wanted, box.shape[1:], strict=True)]
         return pad(box, [0, lacking[2], 0, lacking[1], 0, lacking[0]]) if any(lacking) else box
+
+
+def _random_corner(left_out: Sequence[int]) -> list[int]:
+    """Where a box begins that leaves out so many voxels along each axis."""
+    generator = np.random.RandomState(int(torch.randint(2**31, ())) + rank())
+    return [generator.randint(n + 1) if n > 0 else 0 for n in left_out]

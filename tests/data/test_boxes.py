@@ -20,7 +20,7 @@ def pair(size: tuple[int, int, int] = SIZE) -> dict[str, Any]:
 
 
 def boxes(transform: RandScaledBoxd, count: int) -> list[dict[Any, Any]]:
-    transform.set_random_state(seed=0)
+    torch.manual_seed(0)
     return [transform(pair()) for _ in range(count)]
 
 
@@ -61,6 +61,21 @@ def test_boxes_reach_both_ends_and_come_again_from_the_same_seed() -> None:
     }
     assert corners == {(along, across) for along in range(3) for across in range(3)}
     assert all(torch.equal(a["image"], b["image"]) for a, b in zip(found, boxes(transform, 60), strict=True))
+
+
+def test_all_of_a_pair_is_not_drawn() -> None:
+    for options in ({}, {"spacing": 2}):
+        before = torch.get_rng_state()
+        RandScaledBoxd(**options)(pair())
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_processes_take_different_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    transform, found = RandScaledBoxd(size=[4, 4, 4], multiple=4), []
+    for rank in (0, 1):
+        monkeypatch.setattr("scripts.data.boxes.rank", lambda rank=rank: rank)
+        found.append(boxes(transform, 1)[0]["image"])
+    assert not torch.equal(*found)
 
 
 @pytest.mark.parametrize(
