@@ -5,6 +5,7 @@ Bad input ends in a `scripts.world.InputError`, whose message is one clear line.
 """
 
 from scripts.data.anatomies import Anatomy, icbm_anatomy, phantom_anatomy
+from scripts.data.boxes import RandScaledBoxd
 from scripts.data.datasets import find_dataset_json, label_names, scan_name, training_scans, validation_pairs
 from scripts.data.files import file_sha256
 from scripts.data.intensity import ScaleForegroundd, foreground, looks_skull_stripped, scale_intensity
@@ -30,6 +31,7 @@ __all__ = [
     "LoadScand",
     "PairDataset",
     "PairSampler",
+    "RandScaledBoxd",
     "RandSynthesizePaird",
     "ScaleForegroundd",
     "Scan",

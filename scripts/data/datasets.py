@@ -38,19 +38,21 @@ def find_dataset_json(dataset_dir: str | Path) -> Path:
     return found[0]
 
 
-def training_scans(dataset_dir: str | Path) -> list[Scan]:
+def training_scans(dataset_dir: str | Path, labels: bool = False) -> list[Scan]:
     """The scans to train on: the section `training` without the scans of the validation pairs.
 
     Learn2Reg-OASIS lists its validation people under `training` as well; they are left out here.
 
     Args:
         dataset_dir: folder of the dataset, or its JSON file.
+        labels: whether label maps are wanted: of every scan, or of none.
 
     Returns:
         One dict of absolute paths for each scan.
 
     Raises:
-        InputError: if the JSON is missing or broken, has fewer than two such scans, or names missing files.
+        InputError: if the JSON is missing or broken, has fewer than two such scans, or names missing files; if labels
+            are wanted and a scan has none.
     """
     file, content = _read_json(dataset_dir)
     held_out = {
@@ -64,6 +66,10 @@ def training_scans(dataset_dir: str | Path) -> list[Scan]:
     scans = [scan for scan in _listed_scans(file, content) if scan["image"] not in held_out]
     if len(scans) < 2:
         raise InputError(f"{file}: {len(scans)} scans to train on in section 'training'; pairs need at least two")
+    if labels:
+        _check_labels(file, scans)
+    else:
+        scans = [{key: path for key, path in scan.items() if key != "label"} for scan in scans]
     _check_files(file, scans)
     return scans
 
@@ -185,6 +191,13 @@ def _with_companions(scan: Scan) -> Scan:
             if key not in scan and os.path.isfile(path):
                 scan = {**scan, key: path}
     return scan
+
+
+def _check_labels(file: Path, scans: Iterable[Scan]) -> None:
+    lacking = [scan["image"] for scan in scans if "label" not in scan]
+    if lacking:
+        more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
+        raise InputError(f"{lacking[0]}: no label map{more}, in {file} or in labelsTr; train without labels.yaml")
 
 
 def _check_files(file: Path, scans: Iterable[Scan]) -> None:

@@ -35,8 +35,8 @@ class LabelMapPairs(Dataset[dict[Hashable, Any]]):
 
     Args:
         data: the maps' files, on grids of one size after reorientation to RAS.
-        transform: a `RandSynthesizePaird`, or another one that takes `fixed_label` and `moving_label`, `(1, X, Y, Z)`.
-            See `seed_from_torch`.
+        pair_transform: a `RandSynthesizePaird`, or another one that takes `fixed_label` and `moving_label`,
+            `(1, X, Y, Z)`. See `seed_from_torch`.
         device: where the maps are kept.
 
     Raises:
@@ -46,11 +46,11 @@ class LabelMapPairs(Dataset[dict[Hashable, Any]]):
     def __init__(
         self,
         data: list[Path],
-        transform: Callable[[Mapping[Hashable, Any]], dict[Hashable, Any]],
+        pair_transform: Callable[[Mapping[Hashable, Any]], dict[Hashable, Any]],
         device: torch.device | str = "cpu",
     ) -> None:
         self.data = data
-        self.transform = transform
+        self.pair_transform = pair_transform
         to_ras = Orientation("RAS", labels=None)
         self._maps: list[Tensor] = []
         for file in data:
@@ -70,5 +70,5 @@ class LabelMapPairs(Dataset[dict[Hashable, Any]]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"pair {index} of {len(self)}")
         fixed, moving = divmod(index % len(self), len(self._maps))
-        seed_from_torch(self.transform)
-        return self.transform({"fixed_label": self._maps[fixed], "moving_label": self._maps[moving]})
+        seed_from_torch(self.pair_transform)
+        return self.pair_transform({"fixed_label": self._maps[fixed], "moving_label": self._maps[moving]})

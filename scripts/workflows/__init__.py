@@ -21,13 +21,13 @@ from scripts.workflows.start import (
     supports_bf16,
 )
 from scripts.workflows.steps import (
+    BatchWithLabels,
     LastValidation,
     PaddedInferer,
     PyramidInferer,
     SharedEvaluator,
     evaluate_batch,
     lncc,
-    prepare_labelled_batch,
     prepare_training_batch,
     score_inputs,
 )
@@ -37,6 +37,8 @@ from scripts.workflows.training import (
     ClipGradients,
     Curriculum,
     ExponentialMovingAverage,
+    TimeLimit,
+    epochs_for,
     warmup_then_decay,
 )
 from scripts.workflows.training_step import TrainingStep
@@ -45,6 +47,7 @@ __all__ = [
     "AlignPair",
     "Attempt",
     "AverageGradients",
+    "BatchWithLabels",
     "BestModel",
     "ClipGradients",
     "Curriculum",
@@ -67,10 +70,12 @@ __all__ = [
     "SaveRegistration",
     "SaveSubmission",
     "SharedEvaluator",
+    "TimeLimit",
     "ToNetworkGrid",
     "ToWorld",
     "TrainingStep",
     "as_it_is",
+    "epochs_for",
     "evaluate_batch",
     "flag",
     "join",
@@ -78,7 +83,6 @@ __all__ = [
     "load_weights",
     "own_device",
     "predict_pair",
-    "prepare_labelled_batch",
     "prepare_training_batch",
     "registration_jobs",
     "report_error",

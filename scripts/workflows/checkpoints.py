@@ -126,13 +126,15 @@ class RandomState:
 
 
 class LastCheckpoint:
-    """Save everything that training needs to go on, at the very end of every epoch; restore it at the start.
+    """Save everything that training needs to go on; restore it at the start.
 
-    Attach it before the handlers that look at the trainer's state when it starts.
+    It is saved at the very end of every epoch, and where a training is ended before that (see `TimeLimit`). Attach it
+    before the handlers that look at the trainer's state when it starts.
 
     Args:
         path: of the checkpoint.
-        objects: by name, with `state_dict` and `load_state_dict`; epoch and random state come by themselves.
+        objects: by name, with `state_dict` and `load_state_dict`; the sampler is one, which knows what is left of an
+            epoch; epoch and random state come by themselves.
         resume: whether to restore it when training starts.
     """
 
@@ -146,6 +148,7 @@ class LastCheckpoint:
         if self.resume:
             engine.add_event_handler(Events.STARTED, self.restore)
         engine.add_event_handler(Events.STARTED, self._save_every_epoch)
+        engine.add_event_handler(Events.TERMINATE, self.save_inside_epoch)
 
     def _save_every_epoch(self, engine: Engine) -> None:
         # Added after all other handlers: at the end of an epoch it must see what they did. A trainer may start twice.
@@ -153,9 +156,16 @@ class LastCheckpoint:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def save(self, engine: Engine) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint after an epoch."""
+        self._save(engine.state.epoch, engine.state.iteration)
+
+    def save_inside_epoch(self, engine: Engine) -> None:
+        """Write the checkpoint while an epoch is not over, which does not count as one."""
+        self._save(engine.state.epoch - 1, engine.state.iteration)
+
+    def _save(self, epoch: int, iteration: int) -> None:
         states = {name: thing.state_dict() for name, thing in self.objects.items()}
-        _write({**states, "epoch": engine.state.epoch, "iteration": engine.state.iteration}, self.path)
+        _write({**states, "epoch": epoch, "iteration": iteration}, self.path)
 
     def restore(self, engine: Engine) -> None:
         """Read the checkpoint.
@@ -175,7 +185,7 @@ class LastCheckpoint:
             else:
                 thing.load_state_dict(states[name])
         engine.state.epoch, engine.state.iteration = states["epoch"], states["iteration"]
-        logger.info("resumed from %s after epoch %d", self.path, states["epoch"])
+        logger.info("resumed from %s after epoch %d, step %d", self.path, states["epoch"], states["iteration"])
 
 
 class BestModel:

@@ -42,6 +42,7 @@ class Progress:
         self.interval = 0.1 if sys.stderr.isatty() else 15.0
         self.shown = 0.0
         total = done + epochs * engine.state.epoch_length
+        done += engine.state.iteration % engine.state.epoch_length  # of a training that ended inside an epoch
         self.bar = tqdm(desc=self.description, initial=done, total=total, mininterval=self.interval, dynamic_ncols=True)
 
     def _advance(self, engine: Engine) -> None:
@@ -65,6 +66,8 @@ class Progress:
 
 class History:
     """One row per epoch: mean loss, learning rate, seconds and, where it was validated, the metrics.
+
+    Where a training ended inside an epoch and went on, they are those of what it then did of it.
 
     Written to `history.csv` and drawn to `loss_curve.png` after every epoch; a resumed training goes on with the rows
     that are there. Attach it after the handlers that restore a checkpoint and validate.

@@ -1,6 +1,7 @@
 """One step of training or evaluation: from a batch of pairs to fields."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn.functional import pad
 
 from scripts.losses import LNCCLoss
 from scripts.spatial import warp
+from scripts.world import InputError
 
 
 def prepare_training_batch(
@@ -32,13 +34,38 @@ def prepare_training_batch(
     return image, target[0] if target else image
 
 
-def prepare_labelled_batch(
-    batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **_: Any
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """`prepare_training_batch`, with `fixed_label` and `moving_label` beside what the loss compares."""
-    image, target = prepare_training_batch(batch, device, non_blocking)
-    label_maps = torch.cat([batch["fixed_label"], batch["moving_label"]], dim=1)
-    return image, (target, convert_to_tensor(label_maps, track_meta=False).to(device, non_blocking=non_blocking))
+class BatchWithLabels:
+    """`prepare_training_batch` with label maps, some of whose labels count in a step, drawn at random.
+
+    They are drawn here, by torch's global generator on the CPU: what restores it, as a resumed training does, draws
+    the same again, and the loss waits for nothing.
+
+    Args:
+        labels: to draw from.
+        labels_per_step: how many are drawn, none twice; all where there are fewer.
+
+    Raises:
+        InputError: without labels.
+    """
+
+    def __init__(self, labels: Sequence[int], labels_per_step: int) -> None:
+        if not labels:
+            raise InputError("no labels to compare; name them under 'labels' in the dataset JSON, or in --dice_labels")
+        self.labels = torch.tensor(labels)
+        self.labels_per_step = labels_per_step
+
+    def __call__(
+        self, batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **_: Any
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """Move to the device what the network sees and what `LabelledLoss` compares."""
+        image, target = prepare_training_batch(batch, device, non_blocking)
+        label_maps = torch.cat([batch["fixed_label"], batch["moving_label"]], dim=1)
+        drawn = self.labels[torch.randperm(len(self.labels))[: self.labels_per_step]]
+        return image, (
+            target,
+            convert_to_tensor(label_maps, track_meta=False).to(device, non_blocking=non_blocking),
+            drawn.to(device, non_blocking=True),
+        )
 
 
 class PyramidInferer(Inferer):

@@ -83,6 +83,18 @@ def test_labels_and_keypoints_beside_the_images_are_found(tmp_path: Path) -> Non
     assert [sorted(scan) for scan in training_scans(tmp_path)] == [["image", "keypoints"], ["image"]]
 
 
+def test_training_scans_come_with_labels_where_they_are_wanted_and_then_each_must_have_one(tmp_path: Path) -> None:
+    paths, labels = images("imagesTr", 1, 2, 3), images("labelsTr", 1, 2, 3)
+    make(tmp_path, {"training": [{"image": path} for path in paths]}, [*paths, *labels])
+    assert [set(scan) for scan in training_scans(tmp_path)] == [{"image"}] * 3
+    assert [scan["label"] for scan in training_scans(tmp_path, labels=True)] == [str(tmp_path / la) for la in labels]
+    for number in (1, 2):
+        (tmp_path / labels[number]).unlink()
+    with pytest.raises(InputError) as error:
+        training_scans(tmp_path, labels=True)
+    assert one_line(error).startswith(f"{tmp_path / paths[1]}: no label map (and 1 more)")
+
+
 def test_a_path_to_the_json_is_taken_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "my.json"
     file.write_text("{}")

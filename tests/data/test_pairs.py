@@ -40,6 +40,16 @@ class CountingLoad(MapTransform):
         return self.load(data)
 
 
+class _Drawing:
+    """A dataset whose items hold a random number beside their index, as a random transform would."""
+
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.tensor([index, torch.randint(2**31, ()).item()])
+
+
 def save_scan(
     folder: Path,
     number: int,
@@ -250,6 +260,46 @@ def test_restored_generator_state_draws_the_same_pairs_again() -> None:
     assert epochs[0] != epochs[1]
     torch.set_rng_state(state)
     assert [list(sampler) for _ in range(3)] == epochs
+
+
+@pytest.mark.parametrize("stop", range(1, 5))
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_restored_sampler_goes_on_inside_an_epoch_as_if_never_stopped(stop: int, batch_size: int) -> None:
+    def loader() -> tuple[PairSampler, DataLoader]:
+        sampler = PairSampler(range(1000), 5 * batch_size)
+        return sampler, DataLoader(_Drawing(), batch_size=batch_size, sampler=sampler, num_workers=0)
+
+    sampler, batches = loader()
+    torch.manual_seed(0)
+    drawn, states = [], []
+    for _ in range(2):
+        for batch in batches:
+            drawn.append(batch)
+            states.append((sampler.state_dict(), torch.get_rng_state()))
+
+    sampler, batches = loader()
+    sampler_state, generator_state = states[stop - 1]
+    sampler.load_state_dict(sampler_state)
+    torch.set_rng_state(generator_state)
+    rest = [*batches, *batches]
+    assert len(rest) == 10 - stop if stop < 5 else 10
+    assert all(torch.equal(a, b) for a, b in zip(rest, drawn[stop:], strict=stop < 5))
+
+
+def test_restored_samplers_of_two_processes_share_what_is_left() -> None:
+    torch.manual_seed(0)
+    first = PairSampler(range(1000), 6, num_replicas=2, rank=0)
+    items = iter(first)
+    seen = [next(items)]
+    left = first.state_dict()
+    rests = []
+    for rank in (0, 1):
+        sampler = PairSampler(range(1000), 6, num_replicas=2, rank=rank)
+        sampler.load_state_dict(left)
+        rests.append(list(sampler))
+    assert [*seen, *rests[0]] == [*seen, *items]
+    assert len(rests[1]) == 2
+    assert len({*seen, *rests[0], *rests[1]}) == 5
 
 
 def test_sampler_refuses_to_draw_nothing() -> None:

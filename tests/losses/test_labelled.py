@@ -12,6 +12,10 @@ NO_IMAGES = RegistrationLoss(similarity_weight=0, smoothness_weight=0)
 IMAGE = torch.zeros(1, 2, *SIZE)
 
 
+def labels(*values: int) -> Tensor:
+    return torch.tensor(values)
+
+
 def box(value: int, start: int) -> Tensor:
     """A label four voxels long, from `start` along the last axis."""
     label_map = torch.zeros(1, 1, *SIZE, dtype=torch.int32)
@@ -31,7 +35,7 @@ def along_last(voxels: float, scale: int = 1) -> Tensor:
 )
 def test_counts_the_overlap_of_a_shifted_box(scale: int, start: int, voxels: float, expected: float) -> None:
     label_maps = torch.cat([box(7, 8), box(7, start)], dim=1)
-    loss = LabelledLoss(NO_IMAGES, [7])([along_last(voxels, scale)], (IMAGE, label_maps))
+    loss = LabelledLoss(NO_IMAGES)([along_last(voxels, scale)], (IMAGE, label_maps, labels(7)))
     assert loss.item() == pytest.approx(expected, abs=1e-5)
 
 
@@ -39,11 +43,39 @@ def test_labels_count_alike_whatever_their_size_and_no_others_count() -> None:
     fixed, moving = box(7, 8), box(7, 10)
     fixed[..., 0, 0, :2], moving[..., 0, 0, 1:3] = 3, 3  # two voxels, one in common
     fixed[..., 15, 15, :], moving[..., 14, 14, :] = 9, 9  # nothing in common
-    loss = LabelledLoss(NO_IMAGES, [3, 7], dice_weight=4)
-    halves = loss([along_last(0)], (IMAGE, torch.cat([fixed, moving], dim=1)))
+    loss = LabelledLoss(NO_IMAGES, dice_weight=4)
+    halves = loss([along_last(0)], (IMAGE, torch.cat([fixed, moving], dim=1), labels(3, 7)))
     assert halves.item() == pytest.approx(4 * (0.5 + 0.5) / 2, abs=1e-4)
     fixed[..., 0, 0, :2] = 4  # another label in its place is not the same
-    assert loss([along_last(0)], (IMAGE, torch.cat([fixed, moving], dim=1))).item() == pytest.approx(3, abs=1e-4)
+    other = loss([along_last(0)], (IMAGE, torch.cat([fixed, moving], dim=1), labels(3, 7)))
+    assert other.item() == pytest.approx(4 * (1 + 0.5) / 2, abs=1e-4)
+
+
+def test_labels_that_a_pair_lacks_do_not_count() -> None:
+    label_maps = torch.cat([box(7, 8), box(7, 10)], dim=1)
+    loss = LabelledLoss(NO_IMAGES)
+    assert loss([along_last(0)], (IMAGE, label_maps, labels(3, 7, 9))).item() == pytest.approx(0.5, abs=1e-5)
+    assert loss([along_last(0)], (IMAGE, label_maps, labels(3, 9))).item() == 0
+    # Each pair of a batch lacks its own.
+    batch = torch.cat([label_maps, torch.cat([box(9, 8), box(9, 8)], dim=1)])
+    fields = [along_last(0).expand(2, -1, -1, -1, -1)]
+    assert loss(fields, (IMAGE.expand(2, -1, -1, -1, -1), batch, labels(7, 9))).item() == pytest.approx(0.25, abs=1e-5)
+
+
+def test_label_that_only_one_map_has_counts_as_not_overlapping() -> None:
+    for pair in ([box(7, 8), box(3, 8)], [box(3, 8), box(7, 8)]):
+        loss = LabelledLoss(NO_IMAGES)([along_last(0)], (IMAGE, torch.cat(pair, dim=1), labels(7)))
+        assert loss.item() == 1
+
+
+def test_label_that_the_field_moves_out_of_the_image_divides_nothing_by_zero() -> None:
+    field = along_last(-30).requires_grad_()
+    loss = LabelledLoss(NO_IMAGES)(
+        [field], (IMAGE, torch.cat([torch.zeros_like(box(7, 8)), box(7, 8)], dim=1), labels(7))
+    )
+    loss.backward()
+    assert loss.item() == 1
+    assert field.grad.isfinite().all()
 
 
 def test_is_added_to_the_loss_of_the_images() -> None:
@@ -51,14 +83,15 @@ def test_is_added_to_the_loss_of_the_images() -> None:
     images, label_maps = RegistrationLoss(folding_weight=1), torch.cat([box(7, 8), box(7, 10)], dim=1)
     fields = [along_last(1, 4), along_last(1, 2)]
     expected = images(fields, image) + 2 * 0.25
-    torch.testing.assert_close(LabelledLoss(images, [7], dice_weight=2)(fields, (image, label_maps)), expected)
+    loss = LabelledLoss(images, dice_weight=2)(fields, (image, label_maps, labels(7)))
+    torch.testing.assert_close(loss, expected)
     assert NO_IMAGES(fields, image) == 0
 
 
 def test_gradient_pulls_labels_together() -> None:
     field = along_last(0).requires_grad_()
     label_maps = torch.cat([box(7, 8), box(7, 10)], dim=1)
-    LabelledLoss(NO_IMAGES, [7])([field], (IMAGE, label_maps)).backward()
+    LabelledLoss(NO_IMAGES)([field], (IMAGE, label_maps, labels(7))).backward()
     at_ends = field.grad[0, 2, 6, 6]
     assert at_ends[8:10].max() <= 0 and at_ends.min() < 0  # a longer way to the moving box lowers the loss
     assert field.grad[:, :2, 6, 6, 10].abs().max() == 0

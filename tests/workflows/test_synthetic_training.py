@@ -11,11 +11,11 @@ import torch
 from scripts.data import RandSynthesizePaird
 
 STAGES = [
-    {"epochs": 1, "spacing": 2, "size": None},
-    {"epochs": 2, "spacing": 1, "size": [16, 32, 16]},
-    {"epochs": 1, "spacing": 1, "size": None},
+    {"steps": 3, "spacing": 2, "size": None},
+    {"steps": 3, "spacing": 1, "size": [16, 32, 16]},
+    {"steps": 2, "spacing": 1, "size": None},
 ]
-SIZES = {"max_epochs": 4, "pairs_per_epoch": 2, "val_interval": 4, "curriculum": STAGES}
+SIZES = {"pairs_per_epoch": 2, "val_interval": 4, "stages": STAGES}
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def train(run_bundle: Callable, dataset: Path, label_dir: Path) -> Callable[...,
     return run
 
 
-def test_volumes_grow_by_the_curriculum_and_a_resumed_training_goes_on_as_if_never_stopped(
+def test_volumes_grow_by_the_stages_and_a_resumed_training_goes_on_as_if_never_stopped(
     train: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes, made, limit = [], RandSynthesizePaird.__call__, None
@@ -41,7 +41,7 @@ def test_volumes_grow_by_the_curriculum_and_a_resumed_training_goes_on_as_if_nev
 
     monkeypatch.setattr(RandSynthesizePaird, "__call__", note)
     train(tmp_path / "straight")
-    whole = [(16, 16, 16)] * 2 + [(16, 32, 16)] * 4 + [(32, 32, 32)] * 2
+    whole = [(16, 16, 16)] * 3 + [(16, 32, 16)] * 3 + [(32, 32, 32)] * 2
     assert sizes == whole
 
     sizes, limit = [], 5

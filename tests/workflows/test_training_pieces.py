@@ -10,19 +10,23 @@ from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from scripts.losses import RegistrationLoss
 from scripts.networks import MSFBNet
 from scripts.workflows import (
+    BatchWithLabels,
     ClipGradients,
     Curriculum,
     ExponentialMovingAverage,
     PaddedInferer,
     PyramidInferer,
+    TimeLimit,
     TrainingStep,
+    epochs_for,
     prepare_training_batch,
     supports_bf16,
     warmup_then_decay,
@@ -75,14 +79,103 @@ def test_no_warmup_begins_with_the_full_rate() -> None:
 # --- the curriculum ---------------------------------------------------------------------------------------------------
 
 
-def test_each_stage_of_the_curriculum_lasts_its_epochs_and_the_last_one_stays() -> None:
+def test_each_stage_of_the_curriculum_lasts_its_steps_and_the_last_one_stays() -> None:
     transform = SimpleNamespace(spacing=0, size=None)
-    stages = [{"epochs": 2, "spacing": 2, "size": None}, {"epochs": 1, "spacing": 1, "size": [16, 16, 16]}]
-    curriculum, seen = Curriculum(transform, stages), []
-    for epoch in range(1, 6):
-        curriculum(SimpleNamespace(state=SimpleNamespace(epoch=epoch)))
-        seen.append((transform.spacing, transform.size))
-    assert seen == [(2, None)] * 2 + [(1, [16, 16, 16])] * 3
+    stages = [{"steps": 2, "spacing": 2, "size": None}, {"steps": 3, "spacing": 1, "size": [16, 16, 16]}]
+    seen, trainer = [], Engine(lambda *_: None)
+
+    class Pairs:
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, index: int) -> int:
+            seen.append((transform.spacing, transform.size))
+            return index
+
+    Curriculum(transform, stages).attach(trainer)
+    trainer.run(DataLoader(Pairs(), batch_size=None), max_epochs=2)
+    # Two changes, both inside the epochs of four steps.
+    assert seen == [(2, None)] * 2 + [(1, [16, 16, 16])] * 6
+
+
+def test_without_stages_nothing_changes() -> None:
+    trainer = Engine(lambda *_: None)
+    Curriculum(None, []).attach(trainer)
+    trainer.run([0], max_epochs=1)
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [((8,), 2), ((3, 5), 2), ((3, 6), 3), ((1,), 1)])
+def test_epochs_hold_all_steps_of_all_stages(steps: tuple[int, ...], epochs: int) -> None:
+    assert epochs_for([{"steps": n} for n in steps], 4) == epochs
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ({"epochs": 2, "spacing": 2}, ["--stages", "'steps'"]),
+        ({"steps": 0}, ["--stages", "'steps'"]),
+        ({"steps": "many"}, ["--stages", "'steps'"]),
+        ({"steps": 2, "spaceing": 2}, ["--stages", "has no 'spaceing'"]),
+    ],
+)
+def test_stage_that_says_nothing_is_refused(refused: Callable, stage: dict[str, Any], words: list[str]) -> None:
+    with refused(*words):
+        Curriculum(SimpleNamespace(spacing=0), [{"steps": 1}, stage])
+
+
+# --- the time limit ---------------------------------------------------------------------------------------------------
+
+
+def steps_within(minutes: float | None, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """Steps and whole epochs of a training of 3 epochs of 4 steps, each step a minute long."""
+    now, trainer, epochs = 0.0, Engine(lambda *_: None), []
+    monkeypatch.setattr("scripts.workflows.training.time", SimpleNamespace(monotonic=lambda: now))
+
+    def wait() -> None:
+        nonlocal now
+        now += 60
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, wait)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: epochs.append(now))
+    TimeLimit(minutes).attach(trainer)
+    trainer.run(range(4), max_epochs=3)
+    return trainer.state.iteration, len(epochs)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "steps", "epochs"),
+    [(None, 12, 3), (2, 2, 0), (2.5, 3, 0), (4, 4, 1), (5, 5, 1), (12, 12, 3), (0, 0, 0)],
+)
+def test_training_ends_before_the_first_step_after_the_limit(
+    monkeypatch: pytest.MonkeyPatch, minutes: float | None, steps: int, epochs: int
+) -> None:
+    assert steps_within(minutes, monkeypatch) == (steps, epochs)
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def drawn_labels(labels: list[int], count: int, batches: int = 1) -> list[list[int]]:
+    maps = {key: torch.zeros(1, 1, 4, 4, 4, dtype=torch.int32) for key in ("fixed_label", "moving_label")}
+    prepare = BatchWithLabels(labels, count)
+    targets = [prepare({"image": torch.zeros(1, 2, 4, 4, 4), **maps}, torch.device("cpu"))[1] for _ in range(batches)]
+    assert all(target[1].shape == (1, 2, 4, 4, 4) for target in targets)
+    return [target[2].tolist() for target in targets]
+
+
+def test_labels_of_each_step_are_drawn_anew_none_twice_and_come_again_with_the_generator() -> None:
+    torch.manual_seed(0)
+    draws = drawn_labels(list(range(1, 135)), 24, batches=100)
+    assert all(len(set(draw)) == 24 for draw in draws)
+    assert set().union(*draws) == set(range(1, 135))
+    torch.manual_seed(0)
+    assert drawn_labels(list(range(1, 135)), 24, batches=100) == draws
+    assert sorted(drawn_labels([3, 17], 24)[0]) == [3, 17]
+
+
+def test_no_labels_to_draw_from_are_told(refused: Callable) -> None:
+    with refused("dataset JSON", "--dice_labels"):
+        BatchWithLabels([], 24)
 
 
 # --- gradients --------------------------------------------------------------------------------------------------------
