@@ -264,6 +264,39 @@ def bundle(output_dir: str) -> None:
     package(output_dir)
 
 
+def benchmark(
+    what: Literal["training"],
+    output_dir: str = "output/benchmark",
+    sizes: str = "2mm,boxes,full",
+    steps: int | None = None,
+    threads: int | None = None,
+    device: Literal["cpu", "cuda"] | None = None,
+    label_dir: str | None = None,
+    against: str | None = None,
+    rounds: int = 3,
+    config_file: str = TRAIN,
+) -> None:
+    """Measure what training steps cost: time of each part, memory and calls, beside what the device can do.
+
+    Args:
+        what: is measured, the first word after the command.
+        output_dir: where benchmark.csv and benchmark.md go.
+        sizes: of the images, with commas between.
+        steps: to take the medians of; 3 on the CPU and 20 on a GPU where it is not given.
+        threads: of the CPU.
+        device: to measure; the GPU where there is one.
+        label_dir: folder of label maps to synthesize pairs from, else they are smooth noise in memory.
+        against: commit to measure in turn with the files here, for the ratio of the two.
+        rounds: how many times in turn.
+        config_file: of the training, here or in that commit; or several files, with commas between.
+    """
+    given = {name: value for name, value in locals().items() if name != "what"}
+    from scripts.workflows.benchmark import benchmark_training as run
+
+    _check_place()
+    run(**given)
+
+
 def demo() -> None:
     """Make small virtual brains, train on them, evaluate, register a pair: some minutes on two CPU cores."""
     from scripts.workflows.demo import demo as run
@@ -272,7 +305,7 @@ def demo() -> None:
     run(bundle_run)
 
 
-_ALL = (register, apply, points, convert, jacobian, compare, exports, samples, safetensors, bundle, demo)
+_ALL = (register, apply, points, convert, jacobian, compare, benchmark, exports, samples, safetensors, bundle, demo)
 COMMANDS: dict[str, Callable[..., None]] = {command.__name__: command for command in _ALL}
 
 
