@@ -168,7 +168,9 @@ def _check_arguments(sizes: str, steps: int, rounds: int, device: str, label_dir
 
 def _run_worker(folder: Path, words: Sequence[str]) -> Figures:
     # MONAI warns at every run that configs are code; torch's profiler reports that it starts and stops.
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "KINETO_LOG_LEVEL": "99"}
+    quiet = {"PYTHONWARNINGS": "ignore", "KINETO_LOG_LEVEL": "99"}
+    # Idle threads sleep: otherwise they spin while they wait for others, which counts as CPU seconds.
+    environment = {**os.environ, **quiet, "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, str(WORKER), *words]
     done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode < 0:
