@@ -3,22 +3,16 @@
 Exit codes: 0 done, 1 a bug, 2 usage, 3 input or files, 4 memory, 5 the quality verdict is "fail", 130 interrupted.
 """
 
-import os
-import shlex
-import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from scripts.usage import UsageError, help_of, overview, parsed, quoted
+from scripts.usage import UsageError, bundle_run, help_of, overview, parsed
 
 TRAIN = "configs/train.json"
-DEMO = "configs/datasets/demo.yaml"
 INFERENCE = "configs/inference.json"
-EXIT_USAGE, EXIT_MEMORY, EXIT_INTERRUPTED = 2, 4, 130
+EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
 
 FieldFormat = Literal["itk", "dispvect", "h5", "fsl", "learn2reg", "monai", "absolute"]
 
@@ -78,7 +72,7 @@ def register(
     """
     given = {name: value for name, value in locals().items() if value is not None}
     _check_place()
-    _bundle_run("inference", INFERENCE, **given)
+    bundle_run("inference", INFERENCE, **given)
 
 
 def apply(
@@ -270,32 +264,49 @@ def bundle(output_dir: str) -> None:
     package(output_dir)
 
 
-def demo() -> None:
-    """Make small virtual brains, train on them, evaluate, register a pair: some minutes on two CPU cores."""
-    from scripts.data import validation_pairs, write_dataset
-    from scripts.world import read_grid
+def benchmark(
+    what: Literal["training"],
+    output_dir: str = "output/benchmark",
+    sizes: str = "2mm,boxes,full",
+    steps: int | None = None,
+    threads: int | None = None,
+    device: Literal["cpu", "cuda"] | None = None,
+    label_dir: str | None = None,
+    against: str | None = None,
+    rounds: int = 3,
+    config_file: str = TRAIN,
+) -> None:
+    """Measure what training steps cost: time of each part, memory and calls, beside what the device can do.
+
+    Args:
+        what: is measured, the first word after the command.
+        output_dir: where benchmark.csv and benchmark.md go.
+        sizes: of the images, with commas between.
+        steps: to take the medians of; 3 on the CPU and 20 on a GPU where it is not given.
+        threads: of the CPU.
+        device: to measure; the GPU where there is one.
+        label_dir: folder of label maps to synthesize pairs from, else they are smooth noise in memory.
+        against: commit to measure in turn with the files here, for the ratio of the two.
+        rounds: how many times in turn.
+        config_file: of the training, here or in that commit; or several files, with commas between.
+    """
+    given = {name: value for name, value in locals().items() if name != "what"}
+    from scripts.workflows.benchmark import benchmark_training as run
 
     _check_place()
-    shutil.rmtree("demo", ignore_errors=True)
-    print("Virtual people from the ICBM152 template, each with a field of its own ...", flush=True)
-    size = (64, 80, 64)
-    write_dataset("demo/data", size=size, num_training=12, num_validation=4)
-    _bundle_run("training", f"['{TRAIN}','{DEMO}']")
-    _bundle_run("evaluating", f"['{TRAIN}','configs/evaluate.json','{DEMO}']")
-    pair = validation_pairs("demo/data")[0]
-    fixed, moving = (os.path.relpath(pair[role]["image"]) for role in ("fixed", "moving"))
-    files = {"fixed": fixed, "moving": moving, "output_dir": "demo/registration", "weights": "demo/training/model.pt"}
-    # The network expects voxels as it was trained on.
-    spacing = float(read_grid(fixed).affine[0, 0])
-    _bundle_run("inference", INFERENCE, **files, init="none", network_spacing=spacing, network_size=list(size))
-    print("\nThe report of the registration: demo/registration/report.html")
-    print("The course of the training:     demo/training/loss_curve.png")
+    run(**given)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    command.__name__: command
-    for command in (register, apply, points, convert, jacobian, compare, exports, samples, safetensors, bundle, demo)
-}
+def demo() -> None:
+    """Make small virtual brains, train on them, evaluate, register a pair: some minutes on two CPU cores."""
+    from scripts.workflows.demo import demo as run
+
+    _check_place()
+    run(bundle_run)
+
+
+_ALL = (register, apply, points, convert, jacobian, compare, benchmark, exports, samples, safetensors, bundle, demo)
+COMMANDS: dict[str, Callable[..., None]] = {command.__name__: command for command in _ALL}
 
 
 def main(words: Sequence[str]) -> int:
@@ -330,20 +341,6 @@ def main(words: Sequence[str]) -> int:
 def _check_place() -> None:
     if not Path(TRAIN).is_file():
         raise UsageError(f"{TRAIN}: no such file; run this from the bundle's root")
-
-
-def _bundle_run(run_id: str, config_file: str, **overrides: Any) -> None:
-    """Show a command as a user would type it, and run it."""
-    options = [word for name, value in overrides.items() for word in (f"--{name}", quoted(value))]
-    command = ["-m", "monai.bundle", "run", run_id, "--config_file", config_file, *options]
-    print(f"\n$ {shlex.join(['python', *command])}", flush=True)
-    # MONAI warns at every run that configs are code.
-    done = subprocess.run([sys.executable, *command], env={**os.environ, "PYTHONWARNINGS": "ignore"}, check=False)
-    if done.returncode == -signal.SIGKILL:
-        print("error: the run was killed, most likely for want of memory", file=sys.stderr)
-        sys.exit(EXIT_MEMORY)
-    if done.returncode:
-        sys.exit(done.returncode)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,13 @@
-"""From what was typed to the call of a function, and help from its docstring and signature."""
+"""From what was typed to the call of a function or the bundle runner, and help from docstring and signature."""
 
 import functools
 import inspect
 import io
+import os
+import shlex
+import signal
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
@@ -15,6 +20,7 @@ from fire.docstrings import parse
 from fire.parser import DefaultParseValue
 
 WIDTH, INDENT = 100, 24
+EXIT_MEMORY = 4
 
 FIRES_WORDS = {
     "The function received no value for the required argument: ": "missing --",
@@ -108,3 +114,17 @@ def help_of(command: Callable[..., None]) -> str:
 def quoted(value: Any) -> str:
     """A value as the bundle runner, which reads its arguments with Fire, gets it back: the text 1003 as text."""
     return repr(value) if isinstance(value, str) and not isinstance(DefaultParseValue(value), str) else str(value)
+
+
+def bundle_run(run_id: str, config_file: str, **overrides: Any) -> None:
+    """Show a command as a user would type it, and run it."""
+    options = [word for name, value in overrides.items() for word in (f"--{name}", quoted(value))]
+    command = ["-m", "monai.bundle", "run", run_id, "--config_file", config_file, *options]
+    print(f"\n$ {shlex.join(['python', *command])}", flush=True)
+    # MONAI warns at every run that configs are code.
+    done = subprocess.run([sys.executable, *command], env={**os.environ, "PYTHONWARNINGS": "ignore"}, check=False)
+    if done.returncode == -signal.SIGKILL:
+        print("error: the run was killed, most likely for want of memory", file=sys.stderr)
+        sys.exit(EXIT_MEMORY)
+    if done.returncode:
+        sys.exit(done.returncode)
