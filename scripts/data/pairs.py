@@ -31,6 +31,7 @@ class PairDataset(Dataset[dict[str, Any]]):
         transform: applied to one scan; it must load the image as a `MetaTensor` `(1, X, Y, Z)`, and if it loads the
             others, the label as `(1, X, Y, Z)` and the keypoints as `(N, 3)` RAS mm: start it with `LoadScand`.
         cache_rate: share of the scans to keep in memory; the others are read at every use.
+        cache_device: in whose memory.
         num_workers: threads that fill the memory.
         progress: show a progress bar while it fills.
         pair_transform: applied to every item, such as a random crop; see `seed_from_torch`.
@@ -50,6 +51,7 @@ class PairDataset(Dataset[dict[str, Any]]):
         data: Sequence[dict[str, Any]],
         transform: Callable[..., Any],
         cache_rate: float = 1.0,
+        cache_device: torch.device | str = "cpu",
         num_workers: int = 2,
         progress: bool = True,
         pair_transform: Callable[..., Any] | None = None,
@@ -67,7 +69,7 @@ class PairDataset(Dataset[dict[str, Any]]):
             scans = list(distinct.values())
             self._pairs = [(position[pair["fixed"]["image"]], position[pair["moving"]["image"]]) for pair in data]
         # flat: CacheDataset keeps nothing of what a nested Compose does, since any Compose may be random
-        steps = Compose([transform, _Compact()]).flatten()
+        steps = Compose([transform, _Compact(cache_device)]).flatten()
         with _plain_input_errors():
             self._scans = CacheDataset(
                 scans, steps, cache_rate=cache_rate, num_workers=num_workers, progress=progress and rank() == 0
@@ -180,14 +182,17 @@ def _plain_input_errors() -> Iterator[None]:
 class _Compact(Transform):
     """What is kept of a scan, in little memory. A class, since CacheDataset keeps only what a `Transform` does."""
 
+    def __init__(self, device: torch.device | str) -> None:
+        self.device = device
+
     def __call__(self, scan: dict[str, Any]) -> dict[str, Any]:
         image = scan["image"]
-        kept = {"image": image.to(torch.float16) if float(image.abs().max()) <= 1.0 else image}
+        kept = {"image": (image.to(torch.float16) if float(image.abs().max()) <= 1.0 else image).to(self.device)}
         label = scan.get("label")
         if isinstance(label, Tensor):
             low, high = int(label.min()), int(label.max())
             fits = (t for t in (torch.uint8, torch.int16) if torch.iinfo(t).min <= low and high <= torch.iinfo(t).max)
-            kept["label"] = label.as_subclass(Tensor).to(next(fits, torch.int32))
+            kept["label"] = label.as_subclass(Tensor).to(self.device, next(fits, torch.int32))
         if isinstance(scan.get("keypoints"), Tensor):
             kept["keypoints"] = scan["keypoints"]
         return kept
@@ -196,7 +201,9 @@ class _Compact(Transform):
 def _pair_item(fixed: dict[str, Any], moving: dict[str, Any]) -> dict[str, Any]:
     scans = {"fixed": fixed, "moving": moving}
     files = {role: str(scan["image"].meta["filename_or_obj"]) for role, scan in scans.items()}
-    grids = [Grid(tuple(scan["image"].shape[1:]), scan["image"].affine.double().numpy()) for scan in scans.values()]
+    grids = [
+        Grid(tuple(scan["image"].shape[1:]), scan["image"].affine.cpu().double().numpy()) for scan in scans.values()
+    ]
     if not same_grid(*grids):
         raise InputError(
             f"{files['fixed']} ({describe_grid(grids[0])}) and {files['moving']} ({describe_grid(grids[1])}): "
@@ -204,7 +211,7 @@ def _pair_item(fixed: dict[str, Any], moving: dict[str, Any]) -> dict[str, Any]:
         )
     # the first one's metadata, that of the fixed image, is what cat keeps
     item: dict[str, Any] = {"image": torch.cat([fixed["image"], moving["image"]]).to(torch.float32)}
-    affine = fixed["image"].affine.double()
+    affine = fixed["image"].affine.cpu().double()
     item["spacing"] = torch.linalg.vector_norm(affine[:3, :3], dim=0).to(torch.float32)
     to_voxels = torch.linalg.inv(affine)
     for role, scan in scans.items():

@@ -37,8 +37,9 @@ class FoldingLoss(nn.Module):
         A CPU finds them faster than it computes a gradient everywhere. A GPU would have to wait for their number.
         """
         with torch.no_grad():
-            # A few planes at a time, which a cache holds.
-            slabs = [field[:, :, start : start + _PLANES + 2] for start in range(0, field.shape[2] - 2, _PLANES)]
+            slabs = [
+                field[:, :, start : start + _PLANES + 2] for start in range(0, max(field.shape[2] - 2, 1), _PLANES)
+            ]
             lacking = torch.cat([(_determinants(slab) < self.margin).any(dim=1) for slab in slabs], dim=1)
             item, *corner = lacking.nonzero().view(-1, 4, 1, 1, 1).unbind(1)
             steps = torch.arange(3, device=field.device)
@@ -60,13 +61,10 @@ def _determinants(field: Tensor) -> Tensor:
 
 
 def _one_sided_edges(field: Tensor, axis: int) -> Tensor:
-    """Deformed edges along an axis, `(B, 3, 2, D-2, H-2, W-2)`: to each interior voxel from the one before, to the next.
-    """
+    """Deformed edges along an axis `(B, 3, 2, D-2, H-2, W-2)`: to each interior voxel and on to the next."""
     for other in {2, 3, 4} - {2 + axis}:
         field = field.narrow(other, 1, field.shape[other] - 2)
     edges = field.diff(dim=2 + axis)
     edges[:, axis] += 1
     # A view that holds them twice, shifted by one voxel.
     return edges.unfold(2 + axis, edges.shape[2 + axis] - 1, 1).movedim((2 + axis, -1), (2, 3 + axis))
-
-

@@ -20,7 +20,7 @@ class InstanceNorm(nn.InstanceNorm3d):
         if input[0, 0].numel() == 1:
             return input
         # An `if` of its own: TorchScript skips what is in it, unread.
-        if not torch.jit.is_scripting():  # noqa: SIM102
+        if not torch.jit.is_scripting():
             if torch.onnx.is_in_onnx_export():
                 return self._axis_by_axis(input)
             if is_trained() and input.is_cuda:

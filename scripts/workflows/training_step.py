@@ -36,11 +36,8 @@ class TrainingStep:
         """Make a step with one batch."""
         image, target = engine.prepare_batch(batch, engine.state.device, engine.non_blocking)
         engine.network.train()
-        if image.is_cuda and self.captures:
-            loss = self._captured(engine, image, target)
-        else:
-            loss = step(engine, image, target)
-        engine.state.output = [{"loss": loss}]
+        make = self._captured if image.is_cuda and self.captures else step
+        engine.state.output = [{"loss": make(engine, image, target)}]
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
 
