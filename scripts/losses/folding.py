@@ -67,4 +67,4 @@ def _one_sided_edges(field: Tensor, axis: int) -> Tensor:
     edges = field.diff(dim=2 + axis)
     edges[:, axis] += 1
     # A view that holds them twice, shifted by one voxel.
-    return edges.unfold(2 + axis, edges.shape[2 + axis] - 1, 1).movedim((2 + axis, -1), (2, 3 + axis))
+    return edges.unfold(2 + axis, edges.shape[2 + axis] - 1, 1).movedim((2 + axis, -1), (2, 3 + axis)).contiguous()

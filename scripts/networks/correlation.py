@@ -78,6 +78,7 @@ class _Correlation(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         fixed, moving = ctx.saved_tensors
+        gradient = gradient.contiguous()
         swapped = _swap(gradient)
         if fixed.is_cuda:
             return _weighted(gradient, moving), _weighted(swapped, fixed)

@@ -137,9 +137,10 @@ class MSFBNet(nn.Module):
             if i > 0 and self.auxiliary_decoder is not None:
                 features = torch.cat([features, high[len(low) - 1 - i]], dim=1)
             grid = list(features.shape[2:])
-            field = resize_field(field, grid)
             if self.symmetric:
                 half_way, to_half_way = resize_field(half_way, grid), resize_field(to_half_way, grid)
+            else:
+                field = resize_field(field, grid)
             for _ in range(self.iterations[i]):
                 # Under autocast heads answer in half precision; fields stay in the image's.
                 if self.symmetric:
@@ -152,11 +153,12 @@ class MSFBNet(nn.Module):
                     forward, backward = self._flow(torch.cat([there - back, back - there]) / 4).chunk(2)
                     half_way = compose(half_way, torch.cat([backward, forward]))
                     to_half_way = compose(forward, to_half_way)
-                    field = compose(half_way.chunk(2)[1], to_half_way)
                 else:
                     fixed, moving = features.chunk(2)
                     residual = bounded_spline(head(block(fixed, warp(moving, field), field)).to(image.dtype))
                     field = compose(field, self._flow(residual))
+            if self.symmetric:
+                field = compose(half_way.chunk(2)[1], to_half_way)
             fields.append(field)
         return fields, low[0].chunk(2)[0]
 

@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import embedding_bag, grid_sample
+from torch.nn.functional import grid_sample
+
+from scripts.spatial.gather import GatheredWarp, gathered
 
 _BILINEAR, _BORDER = 0, 1  # what torch's own operators call these modes
 
@@ -47,10 +49,12 @@ def warp(image: Tensor, field: Tensor, mode: str = "linear") -> Tensor:
     if mode != "linear" and mode != "nearest":
         raise ValueError(f"mode is linear or nearest, not {mode}")
 
-    if mode == "linear" and image.is_floating_point():
-        if image.shape[1] >= 8 and is_bare_cpu(image):
-            return _gathered(image, field)
-        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript skips what is in it, unread)
+    if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript skips what is in it, unread)
+        if mode == "linear" and image.is_floating_point():
+            if is_bare_cpu(image) and image.shape[1] >= 8:
+                return gathered(image, field)
+            if is_trained() and image.device.type == "cpu" and image.shape[1] >= 16:
+                return GatheredWarp.apply(image, field)
             if is_trained():
                 return _Warp.apply(image.to(field.dtype), field).to(image.dtype)
     warped = grid_sample(
@@ -112,53 +116,6 @@ def _axes(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> li
         positions = _normalised_axis(length, torch.empty((), dtype=dtype, device=device))
         axes.append((positions.view([-1 if i == axis else 1 for i in range(3)]), 2.0 / max(length - 1, 1)))
     return axes
-
-
-def _gathered(image: Tensor, field: Tensor) -> Tensor:
-    """`warp` by sums of eight rows of all channels each, which torch vectorises, as it does not grid_sample in 3-D."""
-    batch, channels, depth, height, width = image.shape
-    z, y, x = [torch.arange(size, device=field.device) for size in (depth, height, width)]
-    warped = torch.empty_like(image)  # laid out as the image: channels last or not
-    for i in range(batch):
-        rows = image[i].permute(1, 2, 3, 0).reshape(-1, channels).to(field.dtype).contiguous()
-        place = warped[i].permute(1, 2, 3, 0)
-        # A few planes at a time: indices and weights of all would take as much memory as the features.
-        for start in range(0, depth, 8):
-            end = min(start + 8, depth)
-            along = field[i, :, start:end].unbind(0)
-            positions = [along[0] + z[start:end].view(-1, 1, 1), along[1] + y.view(-1, 1), along[2] + x]
-            gathered = _weighted_rows(rows, [depth, height, width], positions)
-            place[start:end] = gathered.view(end - start, height, width, channels)
-    return warped
-
-
-def _weighted_rows(rows: Tensor, size: list[int], positions: list[Tensor]) -> Tensor:
-    """Linear interpolation in a volume whose voxels are rows.
-
-    Args:
-        rows: `(D * H * W, C)`.
-        size: `(D, H, W)`.
-        positions: along each axis, three tensors of one shape, of N elements.
-
-    Returns:
-        `(N, C)`.
-    """
-    # Of the eight voxels around each position: the row of the first, the others' distances from it, and all weights.
-    first = torch.zeros_like(positions[0], dtype=torch.int)
-    distances = [0]
-    weights = [torch.ones_like(positions[0])]
-    for axis in range(3):
-        position = positions[axis].clamp(0, size[axis] - 1)
-        # Clamped once more, as NaN would be a row beyond all.
-        lower = position.int().clamp(0, max(size[axis] - 2, 0))
-        upper = position - lower
-        first = first * size[axis] + lower
-        distances = [distance * size[axis] for distance in distances]
-        distances = distances + [distance + min(size[axis] - 1, 1) for distance in distances]
-        weights = [weight * (1 - upper) for weight in weights] + [weight * upper for weight in weights]
-    index = torch.stack([first + distance for distance in distances], dim=-1).view(-1, 8)
-    weight = torch.stack(weights, dim=-1).view(-1, 8)
-    return embedding_bag(index, rows, mode="sum", per_sample_weights=weight)
 
 
 def _normalised_axis(size: int, like: Tensor) -> Tensor:

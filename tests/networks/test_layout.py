@@ -48,11 +48,9 @@ def test_a_block_says_the_same_in_either_layout(comparison: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bf16", "gradient", "expected"), [(True, False, True), (True, True, False), (False, False, False)]
+    ("bf16", "gradient", "expected"), [(True, False, True), (True, True, True), (False, False, False)]
 )
-def test_only_half_precision_without_a_gradient_has_channels_last_and_then_everywhere(
-    bf16: bool, gradient: bool, expected: bool
-) -> None:
+def test_only_half_precision_has_channels_last_and_then_everywhere(bf16: bool, gradient: bool, expected: bool) -> None:
     network = set_in_motion(MSFBNet())
     layouts = set()
     for module in network.modules():
