@@ -1,12 +1,16 @@
 """The multi-scale feature fusion block."""
 
+from typing import Any
+
 import torch
 from monai.networks.blocks import ChannelSELayer
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import interpolate
 
 from scripts.networks.correlation import local_correlation, swapped_correlation
 from scripts.networks.encoder import convolution
+from scripts.spatial import is_trained
 
 MATCHED = 8  # channels that are correlated: the time it takes grows with them
 
@@ -148,4 +152,22 @@ class MSFB(nn.Module):
         parts = [stacked, field.to(stacked.dtype), compared]
         if stacked.is_contiguous(memory_format=torch.channels_last_3d):  # cat would give up that layout
             parts = [part.contiguous(memory_format=torch.channels_last_3d) for part in parts]
+            if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript skips what is in it, unread)
+                if is_trained():
+                    return self.fuse(_Joined.apply(*parts))
         return self.fuse(torch.cat(parts, dim=1))
+
+
+class _Joined(torch.autograd.Function):
+    """Join channels that lie last in memory; so do those of the gradients, which torch would cut out as strided views."""
+
+    @staticmethod
+    def forward(ctx: Any, *parts: Tensor) -> Tensor:
+        ctx.channels = [part.shape[1] for part in parts]
+        return torch.cat(parts, dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        parts = gradient.split(ctx.channels, dim=1)
+        return tuple(part.contiguous(memory_format=torch.channels_last_3d) for part in parts)

@@ -13,6 +13,7 @@ OURS, THEIRS = "ours", "theirs"
 FIGURES = {
     **{f"{part}_cpu_seconds": f"{part}: CPU seconds" for part in (*PARTS, "step")},
     **{f"{part}_seconds": f"{part}: seconds" for part in (*PARTS, "step")},
+    "training_seconds": "step as in training, data included: seconds",
     "gpu_seconds": "sum of kernel times: seconds",
     "gpu_busy_percent": "GPU busy: % of the step",
     "peak_memory_mb": "peak memory of the process: MB",
@@ -93,7 +94,9 @@ def write_tables(folder: Path, rows: Sequence[Row], device: Device, against: str
 def _beside_the_device(figures: Figures, device: Device) -> Figures:
     step, least = figures["step_seconds"], figures["gflop"] / device.gflop_per_second
     compared = {**figures, "least_seconds": least, "matrix_rate_percent": 100 * least / step}
-    return compared | ({"gpu_busy_percent": 100 * figures["gpu_seconds"] / step} if "gpu_seconds" in figures else {})
+    if "gpu_seconds" in figures:
+        compared["gpu_busy_percent"] = 100 * figures["gpu_seconds"] / figures.get("training_seconds", step)
+    return compared
 
 
 def _columns(figure: str, runs: Mapping[str, Rounds]) -> dict[str, float]:

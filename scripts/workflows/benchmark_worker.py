@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from statistics import median
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 if __name__ == "__main__":
@@ -64,8 +65,8 @@ def measure(training: Training, device: torch.device, steps: int) -> Figures:
         steps: how many to take the medians of.
 
     Returns:
-        Medians of `measure_step`, `peak_memory_mb` of the process (on a GPU also `peak_gpu_memory_mb`), the figures of
-        `count_calls`, and `gflop`, the arithmetic of matrix products and convolutions in a step, 10^9 operations.
+        Medians of `measure_step`, `peak_memory_mb` of the process (on a GPU also `peak_gpu_memory_mb` and the figure of
+        `measure_training`), the figures of `count_calls`, and `gflop`, the arithmetic of matrix products and convolutions in a step, 10^9 operations.
     """
     run_step(training)
     stages: dict[str, Figures] = {}
@@ -75,6 +76,8 @@ def measure(training: Training, device: torch.device, steps: int) -> Figures:
     kinds = ("peak_memory_mb", "peak_gpu_memory_mb") if device.type == "cuda" else ("peak_memory_mb",)
     figures |= {kind: stages["steps"][kind] for kind in kinds}
     whole_step = partial(run_step, training)
+    if device.type == "cuda":
+        figures |= measure_training(training, device, steps)
     return figures | count_calls(whole_step, device) | {"gflop": count_flop(whole_step) / 1e9}
 
 
@@ -92,6 +95,36 @@ def measure_step(training: Training, device: torch.device) -> Figures:
         with timed(times, device, "step"):
             run_step(training)
     return times
+
+
+def measure_training(training: Training, device: torch.device, steps: int) -> Figures:
+    """Time steps as a training makes them, one after the other, captured where the version does that.
+
+    Returns:
+        `training_seconds`, the wall clock of a step, data included; nothing for versions without `TrainingStep`.
+    """
+    try:
+        from scripts.workflows.training_step import TrainingStep
+    except ImportError:
+        return {}
+    engine = SimpleNamespace(
+        prepare_batch=lambda batch, *_: batch,
+        state=SimpleNamespace(device=device),
+        non_blocking=False,
+        network=training.network,
+        optimizer=training.optimizer,
+        inferer=training.inferer,
+        loss_function=training.loss,
+        fire_event=lambda event: None,
+    )
+    step = TrainingStep()
+    for _ in range(5):  # the fourth is captured
+        step(engine, training.draw())
+    times: Figures = {}
+    with timed(times, device, "all"):
+        for _ in range(steps):
+            step(engine, training.draw())
+    return {"training_seconds": times["all_seconds"] / steps}
 
 
 def run_step(training: Training, around: Callable[[str], Any] = nullcontext) -> None:
