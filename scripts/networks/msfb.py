@@ -159,7 +159,7 @@ class MSFB(nn.Module):
 
 
 class _Joined(torch.autograd.Function):
-    """Join channels that lie last in memory; so do those of the gradients, which torch would cut out as strided views."""
+    """Join channels that lie last in memory; so do those of the gradients, which torch would cut out as views."""
 
     @staticmethod
     def forward(ctx: Any, *parts: Tensor) -> Tensor:

@@ -66,7 +66,8 @@ def measure(training: Training, device: torch.device, steps: int) -> Figures:
 
     Returns:
         Medians of `measure_step`, `peak_memory_mb` of the process (on a GPU also `peak_gpu_memory_mb` and the figure of
-        `measure_training`), the figures of `count_calls`, and `gflop`, the arithmetic of matrix products and convolutions in a step, 10^9 operations.
+        `measure_training`), the figures of `count_calls`, and `gflop`, the arithmetic of matrix products and
+        convolutions in a step, 10^9 operations.
     """
     run_step(training)
     stages: dict[str, Figures] = {}
