@@ -3,7 +3,6 @@
 import functools
 import inspect
 import io
-import os
 import shlex
 import signal
 import subprocess
@@ -18,6 +17,8 @@ from fire.core import FireExit
 from fire.decorators import SetParseFn
 from fire.docstrings import parse
 from fire.parser import DefaultParseValue
+
+from scripts.environment import child_environment
 
 WIDTH, INDENT = 100, 24
 EXIT_MEMORY = 4
@@ -122,7 +123,8 @@ def bundle_run(run_id: str, config_file: str, **overrides: Any) -> None:
     command = ["-m", "monai.bundle", "run", run_id, "--config_file", config_file, *options]
     print(f"\n$ {shlex.join(['python', *command])}", flush=True)
     # MONAI warns at every run that configs are code.
-    done = subprocess.run([sys.executable, *command], env={**os.environ, "PYTHONWARNINGS": "ignore"}, check=False)
+    environment = {**child_environment(), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run([sys.executable, *command], env=environment, check=False)
     if done.returncode == -signal.SIGKILL:
         print("error: the run was killed, most likely for want of memory", file=sys.stderr)
         sys.exit(EXIT_MEMORY)

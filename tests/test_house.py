@@ -23,10 +23,11 @@ BELOW = {
     "metrics": {"spatial", "processes"},
     "world": {"spatial", "losses", "metrics"},
     "data": {"spatial", "losses", "metrics", "world", "processes"},
-    "workflows": {"spatial", "networks", "losses", "metrics", "data", "world", "report", "processes"},
+    "workflows": {"spatial", "networks", "losses", "metrics", "data", "world", "report", "processes", "environment"},
     "report": {"spatial", "networks", "losses", "metrics", "data", "world"},
 }
-BELOW["processes"] = BELOW["usage"] = set()
+BELOW["processes"] = BELOW["environment"] = set()
+BELOW["usage"] = {"environment"}
 BELOW["__main__"] = set(BELOW)
 
 

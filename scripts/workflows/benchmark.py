@@ -1,7 +1,6 @@
 """What a training step costs: its parts, memory and calls, beside what the device can do and beside another version."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from scripts.data import label_map_files
+from scripts.environment import child_environment
 from scripts.workflows.benchmark_table import OURS, THEIRS, Device, Rounds, table_rows, write_tables
 from scripts.workflows.benchmark_worker import Figures
 from scripts.workflows.start import EXIT_MEMORY, read_configs, start_registration
@@ -169,9 +169,8 @@ def _check_arguments(sizes: str, steps: int, rounds: int, device: str, label_dir
 def _run_worker(folder: Path, words: Sequence[str]) -> Figures:
     # MONAI warns at every run that configs are code; torch's profiler reports that it starts and stops.
     quiet = {"PYTHONWARNINGS": "ignore", "KINETO_LOG_LEVEL": "99"}
-    # Idle threads sleep: otherwise they spin while they wait for others, which counts as CPU seconds.
-    environment = {**os.environ, **quiet, "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, str(WORKER), *words]
+    environment = {**child_environment(), **quiet}  # threads wait as in training
     done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode < 0:
         print("error: the measurement was killed, most likely for want of memory", file=sys.stderr)

@@ -18,6 +18,7 @@ from ignite.distributed import sync
 from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
+from scripts.environment import WAITING, sets_waiting
 from scripts.processes import rank
 from scripts.world import InputError, existing_file, find_input_error
 
@@ -30,6 +31,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 _UNWRITABLE = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENOSPC, errno.EPERM, errno.EROFS)
 _NO_MEMORY = "can't allocate memory"  # torch's word for it on the CPU, in a RuntimeError
 _LOST = "Connection closed by peer"  # gloo's word, likewise
+
+logger = logging.getLogger(__name__)
 
 
 class QualityError(RuntimeError):
@@ -130,6 +133,21 @@ def start_training(output_dir: str, resume: bool, seed: int) -> None:
         raise InputError(f"{last}: no such checkpoint to resume from; check --output_dir")
     check_folder(output_dir)
     Path(output_dir).mkdir(parents=True, exist_ok=True)
+    _warn_of_other_work()
+
+
+def _warn_of_other_work() -> None:
+    """Say so where threads would spin while the one that they wait for has no core; on a GPU few do."""
+    if sys.platform != "linux" or torch.cuda.is_available() or sets_waiting():
+        return
+    threads, load = torch.get_num_threads(), os.getloadavg()[0]
+    if threads > 1 and threads + load > (os.cpu_count() or 1) + 0.5:
+        ((name, value),) = WAITING.items()
+        logger.warning(
+            "other work keeps this machine busy (load %.1f), and %d threads that wait for each other make training "
+            "several times slower; put %s=%s before the command (see docs/performance.md)",
+            *(load, threads, name, value),
+        )
 
 
 def start_registration(output_dir: str | os.PathLike[str], seed: int, threads: int | None) -> None:

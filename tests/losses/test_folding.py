@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from scripts.losses import FoldingLoss
+from scripts.losses.folding import _determinants
 from scripts.spatial.jacobian import TETRAHEDRA, jacobian_determinant
 
 MARGIN = 0.05
@@ -25,13 +26,45 @@ def determinants(field: Tensor) -> Tensor:
     return torch.stack([jacobian_determinant(field, s) / u for s, u in zip(TETRAHEDRA, unit, strict=True)])
 
 
-@pytest.mark.parametrize("size", [(3, 3, 3), (5, 4, 7)])
+@pytest.mark.parametrize("size", [(3, 3, 3), (5, 4, 7), (21, 3, 4)])  # the last one is looked through in parts
 def test_is_the_mean_lack_of_all_ten_determinants_with_its_gradient(size: tuple[int, ...]) -> None:
     field = random_field(0, *size, batch=2).requires_grad_()
     expected = (MARGIN - determinants(field)).clamp(min=0).mean()
     value = penalty(field)
     torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(*(torch.autograd.grad(v, field)[0] for v in (value, expected)), rtol=1e-10, atol=1e-14)
+
+
+def test_few_folds_among_smooth_voxels_are_found_with_their_gradient() -> None:
+    field = 0.05 * random_field(2, 30, 6, 7, batch=2)
+    for item, plane in ((0, 1), (0, 9), (1, 10), (1, 28)):
+        field[item, 0, plane, 3, 3] += 1.5
+    field.requires_grad_()
+    lacking = determinants(field) < MARGIN
+    assert 0 < lacking.double().mean() < 0.02
+    expected = (MARGIN - determinants(field)).clamp(min=0).mean()
+    value = penalty(field)
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
+    slopes = [torch.autograd.grad(v, field)[0] for v in (value, expected)]
+    assert 0 < (slopes[1] != 0).double().mean() < 0.1
+    torch.testing.assert_close(*slopes, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("size", [(3, 3, 3), (21, 5, 6)])
+def test_field_without_folds_costs_nothing_and_gets_a_gradient_of_zeros(size: tuple[int, ...]) -> None:
+    field = (0.05 * random_field(3, *size, batch=2)).requires_grad_()
+    assert determinants(field).min() > MARGIN
+    value = penalty(field)
+    value.backward()
+    assert value == 0
+    assert torch.equal(field.grad, torch.zeros_like(field))
+
+
+def test_determinants_are_those_of_the_ten_schemes() -> None:
+    # A GPU computes them everywhere, a CPU where they lack volume: without one only the private function can be asked.
+    field = random_field(4, 5, 4, 7, batch=2)
+    found, expected = _determinants(field), determinants(field).movedim(0, 1)
+    torch.testing.assert_close(found.sort(dim=1)[0], expected.sort(dim=1)[0], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import conv3d
 
 from scripts.losses import LNCCLoss
+from scripts.losses.lncc import _box_sum_along, _pooled_along
 
 FLAT = 1e-4
 
@@ -171,6 +172,15 @@ def test_descending_the_gradient_finds_the_target() -> None:
         step = gradient(LNCCLoss(5), pred, target)
         pred = pred - 0.02 * step / step.abs().max()
     assert LNCCLoss(5)(pred, target) < start - 0.2
+
+
+@pytest.mark.parametrize("axis", [2, 3, 4])
+@pytest.mark.parametrize("window", [1, 3, 9])
+def test_pooled_sums_are_those_by_doubling(window: int, axis: int) -> None:
+    # Only a GPU pools: without one nothing but the private functions themselves can be asked.
+    image = torch.rand(2, 3, 9, 11, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(41))
+    pooled, doubled = (along(image, axis, window) for along in (_pooled_along, _box_sum_along))
+    torch.testing.assert_close(pooled, doubled, rtol=0, atol=1e-12)
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------------

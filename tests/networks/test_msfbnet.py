@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from importlib import import_module
 
 import pytest
 import torch
@@ -404,6 +405,26 @@ def test_a_symmetric_network_leaves_equal_images_where_they_are() -> None:
     image = pair(18, *SIZE)[:, :1].repeat(1, 2, 1, 1, 1)
     assert set_in_motion(network(symmetric=True))(image).abs().max() < 1e-5
     assert set_in_motion(network())(image).abs().max() > 1
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_gradients_are_those_of_autograd_alone(symmetric: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gradients that are written out change no parameter's gradient."""
+    net = set_in_motion(network(comparison="correlation", iterations=2, symmetric=symmetric, detail=True)).double()
+    image = pair(22, *SIZE).double()
+
+    def gradients() -> dict[str, Tensor]:
+        net.zero_grad()
+        (warp(image[:, 1:], net(image)) - image[:, :1]).square().mean().backward()
+        return {name: parameter.grad.clone() for name, parameter in net.named_parameters()}
+
+    found = gradients()
+    for module in ("scripts.spatial.warp", "scripts.spatial.fields", "scripts.networks.correlation"):
+        monkeypatch.setattr(import_module(module), "is_trained", lambda: False)
+    expected = gradients()
+    # Not relative to each parameter's own: a bias before a normalization has a gradient of rounding errors.
+    steepest = max(gradient.abs().max().item() for gradient in expected.values())
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-12 * steepest)
 
 
 def test_weights_of_one_direction_fit_the_symmetric_network() -> None:

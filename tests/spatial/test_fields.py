@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
-from torch.nn.functional import avg_pool3d
+from torch.nn.functional import avg_pool3d, conv3d, pad
 
-from scripts.spatial import compose, integrate, invert, resize_field, warp
+from scripts.spatial import bounded_spline, compose, integrate, invert, resize_field, warp
 
 SIZES = st.tuples(*[st.integers(1, 9)] * 3)
 SHIFTS = st.tuples(*[st.floats(-20, 20)] * 3)
@@ -273,6 +273,14 @@ def kink_free(seed: int, *size: int) -> Tensor:
     return (magnitude * sign).requires_grad_()
 
 
+def plain_spline(coefficients: Tensor) -> Tensor:
+    """The cubic B-spline at its knots, by a convolution; beyond the border the outermost coefficients go on."""
+    weights = torch.tensor([1.0, 4.0, 1.0], dtype=torch.float64) / 6
+    kernel = torch.einsum("i,j,k->ijk", weights, weights, weights)[None, None]
+    around = pad(coefficients, [1] * 6, mode="replicate")
+    return conv3d(around, kernel.repeat(3, 1, 1, 1, 1), groups=3)
+
+
 def test_gradient_of_resize_field_is_right() -> None:
     assert torch.autograd.gradcheck(lambda u: resize_field(u, [4, 3, 5]), kink_free(15, 2, 3, 4))
     assert torch.autograd.gradcheck(lambda u: resize_field(u, [2, 1, 3]), kink_free(16, 4, 3, 4))
@@ -288,6 +296,21 @@ def test_gradient_of_integrate_is_right() -> None:
 
 def test_gradient_of_invert_is_right() -> None:
     assert torch.autograd.gradcheck(lambda u: invert(u, iterations=4), kink_free(20, 3, 3, 3))
+
+
+@pytest.mark.parametrize("size", [(3, 4, 5), (1, 2, 6)])
+def test_gradient_of_bounded_spline_is_right(size: tuple[int, ...]) -> None:
+    assert torch.autograd.gradcheck(bounded_spline, 2 * kink_free(25, *size))
+
+
+def test_bounded_spline_and_its_gradient_are_those_of_a_convolution() -> None:
+    size = (5, 1, 4)
+    coefficients, gradient = 2 * kink_free(26, *size).detach(), kink_free(27, *size).detach()
+    found, expected = (coefficients.clone().requires_grad_() for _ in range(2))
+    bounded_spline(found).backward(gradient)
+    plain_spline(expected.tanh()).backward(gradient)
+    torch.testing.assert_close(found.grad, expected.grad, rtol=0, atol=1e-14)
+    torch.testing.assert_close(bounded_spline(found), plain_spline(coefficients.tanh()), rtol=0, atol=1e-14)
 
 
 def test_scripted_is_the_same() -> None:

@@ -12,6 +12,7 @@ from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from scripts.spatial import warp
+from tests.spatial.examples import PLACES, SIZES, field_to, plain_warp, warped_with_gradients
 
 LABEL_TYPES = [torch.uint8, torch.int16, torch.int32, torch.int64, torch.float32]
 
@@ -203,6 +204,29 @@ def test_gradient_is_right() -> None:
     field = (positions - grid(*size)).requires_grad_()
     image = random(10, 1, 2, *size).requires_grad_()
     assert torch.autograd.gradcheck(warp, (image, field))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 15])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-4)], ids=str)
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_values_and_gradients_of_few_channels_are_those_of_grid_sample(
+    size: tuple[int, int, int], place: str, dtype: torch.dtype, tolerance: float, channels: int
+) -> None:
+    field = field_to(place, *size).to(dtype)
+    image, gradient = (random(seed, 2, channels, *size).to(dtype) for seed in (13, 14))
+    found, expected = (warped_with_gradients(way, image, field, gradient) for way in (warp, plain_warp))
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+
+
+def test_half_precision_image_of_few_channels_gets_the_gradient_of_float32_coordinates() -> None:
+    image, gradient = (random(seed, 2, 2, 5, 3, 9).bfloat16() for seed in (15, 16))
+    field = field_to("all", 5, 3, 9).float()
+    found = warped_with_gradients(warp, image, field, gradient)
+    expected = warped_with_gradients(plain_warp, image.float(), field, gradient.float())
+    assert [tensor.dtype for tensor in found] == [torch.bfloat16, torch.bfloat16, torch.float32]
+    torch.testing.assert_close([tensor.float() for tensor in found[:2]], expected[:2], rtol=2**-8, atol=1e-4)
+    torch.testing.assert_close(found[2], expected[2], rtol=0, atol=1e-4)
 
 
 def test_scripted_is_the_same() -> None:

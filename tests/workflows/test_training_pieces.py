@@ -216,6 +216,11 @@ def test_bad_batch_leaves_weights_and_optimizer_as_they_are(max_norm: float | No
     assert not torch.equal(last[0], skipped[0])
 
 
+def test_a_step_that_is_left_out_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    train(nn.Linear(2, 1), [1, math.nan, 1, math.inf])
+    assert caplog.messages == [f"step {step} is left out: its gradient is not finite" for step in (2, 4)]
+
+
 def test_nothing_but_bad_batches_ends_the_training_in_one_line() -> None:
     network = nn.Linear(2, 1)
     nine = [math.nan] * 9
