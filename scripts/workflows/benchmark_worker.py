@@ -108,7 +108,7 @@ def measure_training(training: Training, device: torch.device, steps: int) -> Fi
         from scripts.workflows.training_step import TrainingStep
     except ImportError:
         return {}
-    engine = SimpleNamespace(
+    engine: Any = SimpleNamespace(
         prepare_batch=lambda batch, *_: batch,
         state=SimpleNamespace(device=device),
         non_blocking=False,
