@@ -40,7 +40,8 @@ class FoldingLoss(nn.Module):
             slabs = [
                 field[:, :, start : start + _PLANES + 2] for start in range(0, max(field.shape[2] - 2, 1), _PLANES)
             ]
-            lacking = torch.cat([(_determinants(slab) < self.margin).any(dim=1) for slab in slabs], dim=1)
+            # Not "below the margin": NaN is to come out as NaN.
+            lacking = torch.cat([~(_determinants(slab) >= self.margin).all(dim=1) for slab in slabs], dim=1)
             item, *corner = lacking.nonzero().view(-1, 4, 1, 1, 1).unbind(1)
             steps = torch.arange(3, device=field.device)
             z, y, x = (corner[i] + steps.view([3 if i == j else 1 for j in range(3)]) for i in range(3))

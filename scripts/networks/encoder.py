@@ -44,7 +44,8 @@ class _Normalized(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, volumes: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        variance, mean = torch.var_mean(volumes.float(), dim=(2, 3, 4), keepdim=True, correction=0)
+        exact = volumes.to(torch.promote_types(volumes.dtype, torch.float32))
+        variance, mean = torch.var_mean(exact, dim=(2, 3, 4), keepdim=True, correction=0)
         scale = (variance + eps).rsqrt()
         ctx.save_for_backward(volumes, weight, mean, scale)
         slope = scale * weight.view(-1, 1, 1, 1)
@@ -56,7 +57,7 @@ class _Normalized(torch.autograd.Function):
         volumes, weight, mean, scale = ctx.saved_tensors
         count = volumes[0, 0].numel()
         normalized = (volumes - mean) * scale
-        total = gradient.sum(dim=(2, 3, 4), keepdim=True, dtype=torch.float32)
+        total = gradient.sum(dim=(2, 3, 4), keepdim=True, dtype=mean.dtype)
         along = (gradient * normalized).sum(dim=(2, 3, 4), keepdim=True)
         slope = scale * weight.view(-1, 1, 1, 1)
         to_volumes = torch.addcmul(-slope * total / count, normalized, -slope * along / count)

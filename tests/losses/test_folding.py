@@ -118,3 +118,9 @@ def test_gradient_descent_opens_folds() -> None:
 def test_field_without_interior_is_refused() -> None:
     with pytest.raises(ValueError, match="3 voxels"):
         penalty(torch.zeros(1, 3, 4, 2, 4))
+
+
+def test_a_field_that_is_not_a_number_has_no_loss_that_is_one() -> None:
+    field = torch.zeros(1, 3, 6, 6, 6)
+    field[0, 1, 3, 3, 3] = float("nan")
+    assert FoldingLoss()(field).isnan()
