@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from scripts.spatial import jacobian_determinant
 
-_PLANES = 8
+_PLANES = 8  # of a field at a time, which a cache holds with what is computed of them
 
 
 class FoldingLoss(nn.Module):
