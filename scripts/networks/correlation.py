@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from scripts.spatial import is_trained
+from scripts.spatial import SelfAdjoint, is_trained
 
 
 def local_correlation(fixed: Tensor, moving: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def swapped_correlation(correlation: Tensor) -> Tensor:
     """`local_correlation(moving, fixed)` of `local_correlation(fixed, moving)`: the same products, found elsewhere."""
     if not torch.jit.is_scripting():  # noqa: SIM102
         if is_trained():
-            return _Swap.apply(correlation)
+            return SelfAdjoint.apply(_swap, correlation)
     return _swap(correlation)
 
 
@@ -42,6 +42,7 @@ def _correlation(fixed: Tensor, moving: Tensor) -> Tensor:
 
 
 def _swap(correlation: Tensor) -> Tensor:
+    # Its own transpose: the offset of each product is turned around, and so is its channel.
     products = []
     for i, shifted in enumerate(_shifted(correlation)):
         products.append(shifted[:, 26 - i : 27 - i])
@@ -104,17 +105,3 @@ def _windows(image: Tensor) -> Tensor:
     for axis, size in zip((2, 3, 4), image.shape[2:], strict=True):
         windows = windows.unfold(axis, size, 1)  # the offsets stay at the axis, its voxels go to the end
     return windows
-
-
-class _Swap(torch.autograd.Function):
-    """`_swap`, which only moves values: so does its gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, correlation: Tensor) -> Tensor:
-        return _swap(correlation)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        # The offset of each product is turned around, and so is its channel: it is its own gradient.
-        return _swap(gradient)

@@ -5,11 +5,13 @@ voxels. It pulls back: `moved(x) = moving(x + field(x))`. Positions outside the 
 """
 
 from scripts.spatial.fields import bounded_spline, compose, integrate, invert, resize_field
+from scripts.spatial.gradients import SelfAdjoint
 from scripts.spatial.jacobian import jacobian_determinant
 from scripts.spatial.sample import sample
 from scripts.spatial.warp import is_bare_cpu, is_trained, warp
 
 __all__ = [
+    "SelfAdjoint",
     "bounded_spline",
     "compose",
     "integrate",

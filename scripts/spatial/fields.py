@@ -1,12 +1,10 @@
 """Operations on displacement fields: resize, compose, integrate, invert, make of spline coefficients."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import interpolate, pad
 
+from scripts.spatial.gradients import SelfAdjoint
 from scripts.spatial.warp import is_trained, warp
 
 
@@ -100,11 +98,12 @@ def bounded_spline(coefficients: Tensor) -> Tensor:
     bounded = coefficients.tanh()
     if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript skips what is in it, unread)
         if is_trained():
-            return _Spline.apply(bounded)
+            return SelfAdjoint.apply(_spline, bounded)
     return _spline(bounded)
 
 
 def _spline(coefficients: Tensor) -> Tensor:
+    # Its own transpose: along each axis a symmetric matrix of 1, 4, 1, with 5 instead of 4 at both ends.
     spline = pad(coefficients, [1, 1, 1, 1, 1, 1], mode="replicate")
     # Not a convolution, which autocast would run in half precision.
     for axis in (2, 3, 4):
@@ -112,16 +111,3 @@ def _spline(coefficients: Tensor) -> Tensor:
         sides = spline.narrow(axis, 0, size) + spline.narrow(axis, 2, size)
         spline = sides.add_(spline.narrow(axis, 1, size), alpha=4)
     return spline / 6**3
-
-
-class _Spline(torch.autograd.Function):
-    """`_spline`, which is its own gradient: along each axis a symmetric matrix of 1, 4, 1 with 5 at both ends."""
-
-    @staticmethod
-    def forward(ctx: Any, coefficients: Tensor) -> Tensor:
-        return _spline(coefficients)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _spline(gradient)

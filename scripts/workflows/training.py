@@ -95,9 +95,14 @@ class TimeLimit:
     Args:
         minutes: from the training's start to its end, but for what the last step and what follows an epoch take; None
             for no limit.
+
+    Raises:
+        InputError: for anything but a number from 0.
     """
 
     def __init__(self, minutes: float | None = None) -> None:
+        if minutes is not None and not (isinstance(minutes, int | float) and minutes >= 0):
+            raise InputError(f"--minutes {minutes}: want a number from 0")
         self.minutes = minutes
 
     def attach(self, engine: Engine) -> None:

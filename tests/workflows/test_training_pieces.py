@@ -178,6 +178,12 @@ def test_no_labels_to_draw_from_are_told(refused: Callable) -> None:
         BatchWithLabels([], 24)
 
 
+@pytest.mark.parametrize("minutes", [-1, "soon"])
+def test_minutes_that_are_no_time_are_refused(minutes: Any) -> None:
+    with pytest.raises(InputError, match=f"--minutes {minutes}: want a number from 0"):
+        TimeLimit(minutes)
+
+
 # --- gradients --------------------------------------------------------------------------------------------------------
 
 
