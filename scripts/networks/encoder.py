@@ -77,6 +77,8 @@ class LeakyReLU(nn.LeakyReLU):
 
 
 class _Rectified(torch.autograd.Function):
+    """Leaky ReLU in place; where its result has channels last, so has the gradient that it takes and gives."""
+
     @staticmethod
     def forward(ctx: Any, features: Tensor, slope: float) -> Tensor:
         ctx.slope = slope

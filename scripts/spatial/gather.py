@@ -23,15 +23,19 @@ class GatheredWarp(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
         image, field = ctx.saved_tensors
-        to_image, to_field = torch.empty_like(image), torch.empty_like(field)
+        # Masks of labels need none.
+        to_image = torch.empty_like(image) if ctx.needs_input_grad[0] else None
+        to_field = torch.empty_like(field)
         for item in range(len(image)):
             positions, size = _positions(field[item], 0), list(image.shape[2:])
             corners = _corners(size, positions)
             weights = corners.weights()
-            rows, place = _rows(gradient[item], field.dtype), _place(to_image[item])
-            place.copy_(_spread(rows, corners, weights).view(place.shape))
+            rows = _rows(gradient[item], field.dtype)
+            if to_image is not None:
+                place = _place(to_image[item])
+                place.copy_(_spread(rows, corners, weights).view(place.shape))
             slopes = _slopes(_rows(image[item], field.dtype), rows, corners, weights)
             for axis, (slope, position) in enumerate(zip(slopes, positions, strict=True)):
                 # As grid_sample has it, positions on the border and beyond have no slope.

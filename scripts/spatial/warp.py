@@ -14,15 +14,18 @@ _BILINEAR, _BORDER = 0, 1  # what torch's own operators call these modes
 
 
 def is_bare_cpu(image: Tensor) -> bool:
-    """On the CPU, without a gradient, nor drawn as a graph, which stays simple: where other ways to compute pay off."""
-    drawn = torch.jit.is_tracing() or torch.compiler.is_compiling()
-    return image.device.type == "cpu" and not torch.is_grad_enabled() and not drawn
+    """On the CPU, without a gradient, and run as it is: where other ways to compute pay off."""
+    return image.device.type == "cpu" and not torch.is_grad_enabled() and not _is_made_a_graph()
 
 
 def is_trained() -> bool:
-    """With a gradient, and not drawn as a graph: where a gradient that is written out pays off."""
-    drawn = torch.jit.is_tracing() or torch.compiler.is_compiling()
-    return torch.is_grad_enabled() and not drawn
+    """With a gradient, and run as it is: where a gradient that is written out pays off."""
+    return torch.is_grad_enabled() and not _is_made_a_graph()
+
+
+def _is_made_a_graph() -> bool:
+    """Whether torch traces or compiles what is called, for which it is to stay simple."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 
 def warp(image: Tensor, field: Tensor, mode: str = "linear") -> Tensor:
