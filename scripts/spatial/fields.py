@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from scripts.spatial.compiled import CompiledFlow
 from scripts.spatial.gradients import SelfAdjoint
-from scripts.spatial.warp import is_trained, warp
+from scripts.spatial.warp import is_compiled, is_trained, warp
 
 
 def resize_field(field: Tensor, size: list[int]) -> Tensor:
@@ -57,6 +58,9 @@ def integrate(velocity: Tensor, steps: int = 7) -> Tensor:
     Returns:
         The displacement field, `(B, 3, D, H, W)`, voxels; `integrate(-velocity)` is its inverse.
     """
+    if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript skips what is in it, unread)
+        if is_compiled(velocity):
+            return CompiledFlow.apply(velocity, steps)
     field = velocity / 2.0**steps
     for _ in range(steps):
         field = compose(field, field)

@@ -3,45 +3,13 @@
 A row holds all channels of a voxel, so this pays off where there are many.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
 _PLANES = 8  # at a time: indices and weights of all would take as much memory as the features
-
-
-class GatheredWarp(torch.autograd.Function):
-    """`scripts.spatial.warp`, linear, of a float image on the CPU, with its gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, field: Tensor) -> Tensor:
-        ctx.save_for_backward(image, field)
-        return gathered(image, field)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
-        image, field = ctx.saved_tensors
-        # Masks of labels need none.
-        to_image = torch.empty_like(image) if ctx.needs_input_grad[0] else None
-        to_field = torch.empty_like(field)
-        for item in range(len(image)):
-            positions, size = _positions(field[item], 0), list(image.shape[2:])
-            corners = _corners(size, positions)
-            weights = corners.weights()
-            rows = _rows(gradient[item], field.dtype)
-            if to_image is not None:
-                place = _place(to_image[item])
-                place.copy_(_spread(rows, corners, weights).view(place.shape))
-            slopes = _slopes(_rows(image[item], field.dtype), rows, corners, weights)
-            for axis, (slope, position) in enumerate(zip(slopes, positions, strict=True)):
-                # As grid_sample has it, positions on the border and beyond have no slope.
-                inside = (position > 0) & (position < size[axis] - 1)
-                torch.mul(slope.view_as(position), inside, out=to_field[item, axis])
-        return to_image, to_field
 
 
 def gathered(image: Tensor, field: Tensor) -> Tensor:
@@ -116,35 +84,3 @@ def _gathered_rows(rows: Tensor, corners: _Corners, weights: Tensor) -> Tensor:
     """The eight rows around each position, `(N, C)`, summed with weights `(N, 8)`."""
     index = torch.stack([corners.first + distance for distance in corners.distances], dim=-1)
     return embedding_bag(index, rows, mode="sum", per_sample_weights=weights)
-
-
-def _slopes(rows: Tensor, gradient: Tensor, corners: _Corners, weights: list[Tensor]) -> list[Tensor]:
-    """How the product of the interpolated rows and a gradient `(N, C)` changes along each axis, `(N,)` each."""
-    with torch.enable_grad():
-        stacked = torch.stack(weights, dim=-1).requires_grad_()
-        products = torch.autograd.grad(_gathered_rows(rows, corners, stacked), stacked, gradient)[0]
-    products = products.t().contiguous()
-    slopes = []
-    for axis in range(3):
-        along = products.view(2, 2, 2, -1)  # last axis, ..., first axis
-        for other in (2, 1, 0):
-            upper = corners.upper[other]
-            along = along[1] - along[0] if other == axis else along[0] * (1 - upper) + along[1] * upper
-        slopes.append(along)
-    return slopes
-
-
-def _spread(gradient: Tensor, corners: _Corners, weights: list[Tensor]) -> Tensor:
-    """Rows `(N, C)` added up where they were gathered from, by the same weights.
-
-    Positions are sorted by their first row. Then each of the eight sums again is one of bags, without collisions.
-    """
-    count = len(gradient)
-    order = corners.first.argsort(stable=True)
-    ends = torch.bincount(corners.first, minlength=count).cumsum(0)
-    starts = torch.cat([ends.new_zeros(1), ends[:-1]])
-    total = gradient.new_zeros(count + corners.distances[-1], gradient.shape[1])
-    for distance, weight in zip(corners.distances, weights, strict=True):
-        bags = embedding_bag(order, gradient, starts, mode="sum", per_sample_weights=weight[order])
-        total[distance : distance + count] += bags
-    return total[:count]

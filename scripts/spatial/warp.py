@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import grid_sample
 
-from scripts.spatial.gather import GatheredWarp, gathered
+from scripts.spatial.compiled import CompiledWarp, library
+from scripts.spatial.gather import gathered
 
 _BILINEAR, _BORDER = 0, 1  # what torch's own operators call these modes
 
@@ -21,6 +22,13 @@ def is_bare_cpu(image: Tensor) -> bool:
 def is_trained() -> bool:
     """With a gradient, and run as it is: where a gradient that is written out pays off."""
     return torch.is_grad_enabled() and not _is_made_a_graph()
+
+
+def is_compiled(*tensors: Tensor) -> bool:
+    """On the CPU, run as it is, with a gradient that some tensor wants: for `scripts.spatial.compiled`, if it is there."""
+    if not is_trained() or not any(tensor.requires_grad for tensor in tensors):
+        return False
+    return all(tensor.device.type == "cpu" for tensor in tensors) and library() is not None
 
 
 def _is_made_a_graph() -> bool:
@@ -56,8 +64,8 @@ def warp(image: Tensor, field: Tensor, mode: str = "linear") -> Tensor:
         if mode == "linear" and image.is_floating_point():
             if is_bare_cpu(image) and image.shape[1] >= 8:
                 return gathered(image, field)
-            if is_trained() and image.device.type == "cpu" and image.shape[1] >= 16:
-                return GatheredWarp.apply(image, field)
+            if is_compiled(image, field):
+                return CompiledWarp.apply(image, field)
             if is_trained():
                 return _Warp.apply(image.to(field.dtype), field).to(image.dtype)
     warped = grid_sample(

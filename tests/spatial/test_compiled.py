@@ -1,0 +1,160 @@
+"""Compiled warps and flows with their gradients, against torch's grid_sample and its autograd."""
+
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from scripts.spatial import compiled, integrate, warp
+from tests.spatial.examples import PLACES, SIZES, field_to, plain_warp, random, warped_with_gradients
+
+LAYOUTS = [torch.contiguous_format, torch.channels_last_3d]
+PRECISIONS = [(torch.float64, 1e-12), (torch.float32, 1e-4)]
+
+needs_compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """More of them than a small volume is worth."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads(3)
+    torch.set_num_threads(before)
+
+
+@needs_compiler
+def test_it_is_compiled_here() -> None:
+    assert compiled.library() is not None
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("channels", [1, 3, 16, 17])
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS, ids=str)
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_values_and_gradients_are_those_of_grid_sample(
+    size: tuple[int, int, int],
+    place: str,
+    dtype: torch.dtype,
+    tolerance: float,
+    channels: int,
+    layout: torch.memory_format,
+) -> None:
+    field = field_to(place, *size).to(dtype)
+    image, gradient = (random(seed, 2, channels, *size).to(dtype).contiguous(memory_format=layout) for seed in (1, 2))
+    found, expected = (warped_with_gradients(way, image, field, gradient) for way in (warp, plain_warp))
+    assert_close(found, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("reach", [0.5, 9, 90])
+def test_threads_work_on_slabs_without_a_seam(threads: None, reach: float) -> None:
+    # Volumes that are worth three threads; of a far reach, each of them adds to planes of all.
+    size = (33, 40, 50)
+    image, gradient = random(3, 2, 3, *size), random(4, 2, 3, *size)
+    field = reach * random(5, 2, 3, *size)
+    found, expected = (warped_with_gradients(way, image, field, gradient) for way in (warp, plain_warp))
+    assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+def test_a_field_on_the_border_and_outside_gets_no_gradient_and_one_inside_does() -> None:
+    image, gradient = random(3, 2, 16, 5, 3, 9), random(4, 2, 16, 5, 3, 9)
+    slopes = {
+        place: warped_with_gradients(warp, image, field_to(place, 5, 3, 9), gradient)[2]
+        for place in ("inside", "border", "outside")
+    }
+    assert slopes["inside"].all()
+    assert not slopes["border"].any() and not slopes["outside"].any()
+
+
+def test_wild_fields_read_the_border_and_nan_stays_where_it_is() -> None:
+    image, field = random(2, 1, 1, 5, 4, 6), torch.zeros(1, 3, 5, 4, 6, dtype=torch.float64)
+    field[0, :, 0, 0, 0] = torch.tensor([1e30, -1e30, torch.inf])
+    field[0, 1, 2, 2, 2] = torch.nan
+    warped = warp(image, field.requires_grad_()).detach()
+    assert torch.equal(warped[..., 0, 0, 0], image[..., 4, 0, 5])
+    assert warped[..., 2, 2, 2].isnan()
+    untouched = torch.ones(5, 4, 6, dtype=torch.bool)
+    untouched[0, 0, 0] = untouched[2, 2, 2] = False
+    assert_close(warped[..., untouched], image[..., untouched])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("of_gradient", LAYOUTS, ids=str)
+def test_layout_of_the_result_and_of_its_gradient_is_that_of_the_image(
+    layout: torch.memory_format, of_gradient: torch.memory_format
+) -> None:
+    image = random(5, 2, 16, 4, 5, 6).contiguous(memory_format=layout)
+    gradient = random(6, 2, 16, 4, 5, 6).contiguous(memory_format=of_gradient)
+    warped, to_image, _ = warped_with_gradients(warp, image, field_to("all", 4, 5, 6), gradient)
+    for volumes in (warped, to_image):
+        assert volumes.stride() == image.stride()
+
+
+@pytest.mark.parametrize("channels", [2, 16])
+def test_half_precision_image_gets_the_gradient_of_float32_coordinates(channels: int) -> None:
+    # As training has it under autocast: the gradient is rounded once, at the end.
+    size = (5, 3, 9)
+    image, field = random(9, 2, channels, *size).bfloat16(), field_to("all", *size).float()
+    gradient = random(10, 2, channels, *size).bfloat16()
+    found = warped_with_gradients(warp, image, field, gradient)
+    expected = warped_with_gradients(plain_warp, image.float(), field, gradient.float())
+    assert [tensor.dtype for tensor in found] == [torch.bfloat16, torch.bfloat16, torch.float32]
+    assert_close([tensor.float() for tensor in found[:2]], expected[:2], rtol=2**-8, atol=1e-4)
+    assert_close(found[2], expected[2], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("wanted", ["image", "field"])
+def test_one_gradient_alone_is_the_same(wanted: str) -> None:
+    image, field, gradient = random(11, 2, 16, 5, 3, 9), field_to("all", 5, 3, 9), random(12, 2, 16, 5, 3, 9)
+    both = dict(zip(("image", "field"), warped_with_gradients(warp, image, field, gradient)[1:], strict=True))
+    leaf = {"image": image, "field": field}[wanted].requires_grad_()
+    (alone,) = torch.autograd.grad(warp(image, field), leaf, gradient)
+    assert torch.equal(alone, both[wanted])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS, ids=str)
+def test_flow_and_its_gradient_are_those_of_squarings_by_grid_sample(dtype: torch.dtype, tolerance: float) -> None:
+    velocity, gradient = (random(seed, 2, 3, 5, 7, 6).to(dtype) for seed in (13, 14))
+
+    def squared(velocity: Tensor) -> Tensor:
+        field = velocity / 2**5
+        for _ in range(5):
+            field = field + plain_warp(field, field)
+        return field
+
+    flows, gradients = [], []
+    for way in (lambda velocity: integrate(velocity, 5), squared):
+        leaf = velocity.clone().requires_grad_()
+        flows.append(way(leaf))
+        gradients += torch.autograd.grad(flows[-1], leaf, gradient)
+    assert_close(*flows, rtol=0, atol=tolerance)
+    assert_close(*gradients, rtol=0, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("fault", ["missing", "fails", "writes no library"])
+def test_without_a_working_compiler_results_are_the_same_and_one_line_says_so(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    compiler = tmp_path / "c++"
+    if fault != "missing":
+        does = {"fails": "echo no such flag >&2; exit 1", "writes no library": 'for last; do :; done; echo > "$last"'}
+        compiler.write_text(f"#!/bin/sh\n{does[fault]}\n")
+        compiler.chmod(0o755)
+    image, field, gradient = random(15, 2, 3, 5, 3, 9), field_to("all", 5, 3, 9), random(16, 2, 3, 5, 3, 9)
+    expected = warped_with_gradients(warp, image, field, gradient)
+    monkeypatch.setenv("CXX", str(compiler))
+    compiled.library.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            found = [warped_with_gradients(warp, image, field, gradient) for _ in range(2)]
+    finally:
+        monkeypatch.undo()
+        compiled.library.cache_clear()
+    assert_close(found, [expected, expected], rtol=0, atol=1e-12)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "slower" in line and "\n" not in line
