@@ -6,7 +6,7 @@ from torch.nn.functional import interpolate, pad
 
 from scripts.spatial.compiled import CompiledFlow
 from scripts.spatial.gradients import SelfAdjoint
-from scripts.spatial.warp import is_compiled, is_trained, warp
+from scripts.spatial.warp import is_compiled, is_made_a_graph, is_trained, warp
 
 
 def resize_field(field: Tensor, size: list[int]) -> Tensor:
@@ -20,8 +20,11 @@ def resize_field(field: Tensor, size: list[int]) -> Tensor:
         size: the new `(D', H', W')`.
 
     Returns:
-        `(B, 3, D', H', W')`, voxels of the new grid.
+        `(B, 3, D', H', W')`, voxels of the new grid; the field itself where its size is that already.
     """
+    if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript skips what is in it, unread)
+        if list(field.shape[2:]) == size and not is_made_a_graph():
+            return field
     factors = [size[i] / field.shape[2 + i] for i in range(3)]
     if factors[0] == factors[1] and factors[1] == factors[2]:
         scaled = field * factors[0]

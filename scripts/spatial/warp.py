@@ -16,12 +16,12 @@ _BILINEAR, _BORDER = 0, 1  # what torch's own operators call these modes
 
 def is_bare_cpu(image: Tensor) -> bool:
     """On the CPU, without a gradient, and run as it is: where other ways to compute pay off."""
-    return image.device.type == "cpu" and not torch.is_grad_enabled() and not _is_made_a_graph()
+    return image.device.type == "cpu" and not torch.is_grad_enabled() and not is_made_a_graph()
 
 
 def is_trained() -> bool:
     """With a gradient, and run as it is: where a gradient that is written out pays off."""
-    return torch.is_grad_enabled() and not _is_made_a_graph()
+    return torch.is_grad_enabled() and not is_made_a_graph()
 
 
 def is_compiled(*tensors: Tensor) -> bool:
@@ -31,7 +31,7 @@ def is_compiled(*tensors: Tensor) -> bool:
     return all(tensor.device.type == "cpu" for tensor in tensors) and library() is not None
 
 
-def _is_made_a_graph() -> bool:
+def is_made_a_graph() -> bool:
     """Whether torch traces or compiles what is called, for which it is to stay simple."""
     return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
