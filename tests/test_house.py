@@ -17,8 +17,9 @@ CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*") if path.suffix i
 
 # A room may import itself and these. `__main__` may import every room, and no room may import it.
 BELOW = {
-    "spatial": set(),
-    "networks": {"spatial"},
+    "kernels": set(),
+    "spatial": {"kernels"},
+    "networks": {"spatial", "kernels"},
     "losses": {"spatial"},
     "metrics": {"spatial", "processes"},
     "world": {"spatial", "losses", "metrics"},

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from scripts.spatial import SelfAdjoint, is_trained
+from scripts.kernels import call
+from scripts.spatial import SelfAdjoint, is_compiled, is_trained
 
 
 def local_correlation(fixed: Tensor, moving: Tensor) -> Tensor:
@@ -25,7 +26,8 @@ def local_correlation(fixed: Tensor, moving: Tensor) -> Tensor:
         if is_trained():
             # In single precision: CPUs take three times as long for sums of products in half precision.
             single = torch.promote_types(fixed.dtype, torch.float32)
-            return _Correlation.apply(fixed.to(single), moving.to(single)).to(fixed.dtype)
+            way = _CompiledCorrelation if is_compiled(fixed, moving) else _Correlation
+            return way.apply(fixed.to(single), moving.to(single)).to(fixed.dtype)
     return _correlation(fixed, moving)
 
 
@@ -51,7 +53,12 @@ def _swap(correlation: Tensor) -> Tensor:
 
 def _shifted(image: Tensor) -> list[Tensor]:
     """The image as seen from each of the 27 voxels around: zero beyond the border."""
-    return _views(pad(image, [1, 1, 1, 1, 1, 1]))
+    return _views(_padded(image))
+
+
+def _padded(image: Tensor) -> Tensor:
+    """With zeros beyond the border."""
+    return pad(image, [1, 1, 1, 1, 1, 1])
 
 
 def _views(around: Tensor) -> list[Tensor]:
@@ -82,7 +89,7 @@ class _Correlation(torch.autograd.Function):
         gradient = gradient.contiguous()
         swapped = _swap(gradient)
         if fixed.is_cuda:
-            return _weighted(gradient, moving), _weighted(swapped, fixed)
+            return _weighted_at_once(gradient, moving), _weighted_at_once(swapped, fixed)
         to_fixed, to_moving = torch.zeros_like(fixed), torch.zeros_like(moving)
         for i, (fixed_there, moving_there) in enumerate(zip(_shifted(fixed), _shifted(moving), strict=True)):
             to_fixed.addcmul_(gradient[:, i : i + 1], moving_there)
@@ -90,18 +97,45 @@ class _Correlation(torch.autograd.Function):
         return to_fixed, to_moving
 
 
+class _CompiledCorrelation(torch.autograd.Function):
+    """`_correlation` on the CPU, by compiled code."""
+
+    @staticmethod
+    def forward(ctx: Any, fixed: Tensor, moving: Tensor) -> Tensor:
+        ctx.save_for_backward(fixed, moving)
+        products = fixed.new_empty([len(fixed), 27, *fixed.shape[2:]])
+        for volumes in zip(fixed, _padded(moving), products, strict=True):
+            call("correlate", *volumes, *fixed.shape[1:])
+        return products
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        fixed, moving = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        return _weighted_compiled(gradient, moving), _weighted_compiled(_swap(gradient), fixed)
+
+
+def _weighted_compiled(weights: Tensor, image: Tensor) -> Tensor:
+    """The 27 voxels around each voxel, summed with a weight each."""
+    weighed = torch.empty_like(image)
+    for volumes in zip(weights, _padded(image), weighed, strict=True):
+        call("weigh", *volumes, *image.shape[1:])
+    return weighed
+
+
 def _correlation_at_once(fixed: Tensor, moving: Tensor) -> Tensor:
     return (fixed[:, :, None, None, None] * _windows(moving)).sum(dim=1).flatten(1, 3)
 
 
-def _weighted(weights: Tensor, image: Tensor) -> Tensor:
+def _weighted_at_once(weights: Tensor, image: Tensor) -> Tensor:
     """The 27 voxels around each voxel, summed with a weight each."""
     return (weights.unflatten(1, (1, 3, 3, 3)) * _windows(image)).sum(dim=(2, 3, 4))
 
 
 def _windows(image: Tensor) -> Tensor:
     """`_shifted` as one tensor, a view: `(B, C, 3, 3, 3, D, H, W)`."""
-    windows = pad(image, [1, 1, 1, 1, 1, 1])
+    windows = _padded(image)
     for axis, size in zip((2, 3, 4), image.shape[2:], strict=True):
         windows = windows.unfold(axis, size, 1)  # the offsets stay at the axis, its voxels go to the end
     return windows

@@ -8,7 +8,7 @@ from scripts.spatial.fields import bounded_spline, compose, integrate, invert, r
 from scripts.spatial.gradients import SelfAdjoint
 from scripts.spatial.jacobian import jacobian_determinant
 from scripts.spatial.sample import sample
-from scripts.spatial.warp import is_bare_cpu, is_trained, warp
+from scripts.spatial.warp import is_bare_cpu, is_compiled, is_trained, warp
 
 __all__ = [
     "SelfAdjoint",
@@ -17,6 +17,7 @@ __all__ = [
     "integrate",
     "invert",
     "is_bare_cpu",
+    "is_compiled",
     "is_trained",
     "jacobian_determinant",
     "resize_field",

@@ -1,47 +1,17 @@
-"""Linear warps on the CPU with gradients, by `compiled.cpp`, where there is a compiler.
+"""Linear warps and flows on the CPU with gradients, by compiled code.
 
-torch's own `grid_sample` goes through a volume of few channels one number at a time. Compiled when first asked for,
-which takes a second, as a library that is built for this very processor is of no use to another.
+torch's own `grid_sample` goes through a volume of few channels one number at a time.
 """
 
-import logging
-import os
-import subprocess
-from ctypes import CDLL, c_int64, c_void_p
-from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_SOURCE = Path(__file__).with_suffix(".cpp")
-_FLAGS = ("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-pthread")
-_REALS = {torch.float32: "float", torch.float64: "double"}
+from scripts.kernels import call
+
 _VECTOR = 4  # numbers; a row is padded to a multiple of them
-
-
-@cache
-def library() -> CDLL | None:
-    """The compiled `compiled.cpp`; None, which is logged, where that cannot be had.
-
-    The compiler is `c++`, or what the variable `CXX` names.
-    """
-    try:
-        with TemporaryDirectory(prefix="msfbnet-") as folder:
-            built = Path(folder) / "compiled.so"
-            compiler = os.environ.get("CXX", "c++")
-            subprocess.run([compiler, *_FLAGS, _SOURCE, "-o", built], capture_output=True, text=True, check=True)
-            return CDLL(str(built))
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""
-        reason = (said or str(error)).splitlines()[0]
-        logging.getLogger(__name__).warning(
-            "training on the CPU goes on with slower warps, as %s is not compiled: %s", _SOURCE.name, reason
-        )
-        return None
 
 
 class CompiledWarp(torch.autograd.Function):
@@ -56,10 +26,10 @@ class CompiledWarp(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
         image, field = ctx.saved_tensors
-        rows = [_rows(volume, field.dtype) for volume in (image, field, gradient)]
+        image_rows, field_rows, gradient_rows = (_rows(volume, field.dtype) for volume in (image, field, gradient))
         # Masks of labels need none.
-        to_image = torch.zeros_like(rows[0]) if ctx.needs_input_grad[0] else None
-        to_field = _spread(*rows, to_image)
+        to_image = torch.zeros_like(image_rows) if ctx.needs_input_grad[0] else None
+        to_field = _spread(image_rows, field_rows, gradient_rows, to_image)
         return None if to_image is None else _volume(to_image, image), _volume(to_field, field)
 
 
@@ -104,7 +74,7 @@ def _volume(rows: Tensor, like: Tensor) -> Tensor:
 def _sampled(image: Tensor, field: Tensor) -> Tensor:
     sampled = torch.empty_like(image)
     for rows in zip(image, field, sampled, strict=True):
-        _call("sample", *rows)
+        call("sample", *rows, *_sizes(image))
     return sampled
 
 
@@ -112,13 +82,10 @@ def _spread(image: Tensor, field: Tensor, gradient: Tensor, to_image: Tensor | N
     """Add to the image's gradient, where it is wanted, and return that of the field."""
     to_field = torch.empty_like(field)
     for i, rows in enumerate(zip(image, field, gradient, strict=True)):
-        _call("spread", *rows, None if to_image is None else to_image[i], to_field[i])
+        call("spread", *rows, None if to_image is None else to_image[i], to_field[i], *_sizes(image))
     return to_field
 
 
-def _call(name: str, image: Tensor, *others: Tensor | None) -> None:
-    """Call a function of the library with rows `(D, H, W, C)`."""
-    function = getattr(library(), f"{name}_{_REALS[image.dtype]}")
-    pointers = [c_void_p(None if rows is None else rows.data_ptr()) for rows in (image, *others)]
-    sizes = [*image.shape[:3], image.shape[3] // _VECTOR, torch.get_num_threads()]
-    function(*pointers, *map(c_int64, sizes))
+def _sizes(rows: Tensor) -> tuple[int, int, int, int]:
+    """Of rows `(B, D, H, W, C)`: D, H, W and vectors in a row."""
+    return rows.shape[1], rows.shape[2], rows.shape[3], rows.shape[4] // _VECTOR

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import grid_sample
 
-from scripts.spatial.compiled import CompiledWarp, library
+from scripts.kernels import library
+from scripts.spatial.compiled import CompiledWarp
 from scripts.spatial.gather import gathered
 
 _BILINEAR, _BORDER = 0, 1  # what torch's own operators call these modes
@@ -25,7 +26,7 @@ def is_trained() -> bool:
 
 
 def is_compiled(*tensors: Tensor) -> bool:
-    """On the CPU, run as it is, with a gradient that some tensor wants: for `scripts.spatial.compiled`, if it is there."""
+    """On the CPU, with a gradient that some tensor wants, run as it is: where `scripts.kernels` pays, if it is there."""
     if not is_trained() or not any(tensor.requires_grad for tensor in tensors):
         return False
     return all(tensor.device.type == "cpu" for tensor in tensors) and library() is not None

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from scripts.networks.correlation import (
     _correlation,
     _correlation_at_once,
-    _weighted,
+    _weighted_at_once,
     local_correlation,
     swapped_correlation,
 )
@@ -61,7 +61,7 @@ def test_weighted_neighborhoods_are_the_gradient_of_the_correlation(size: tuple[
     fixed, moving = (random(seed, 2, 3, *size).requires_grad_() for seed in (9, 10))
     gradient = random(11, 2, 27, *size)
     expected = torch.autograd.grad(_correlation(fixed, moving), (fixed, moving), gradient)
-    found = _weighted(gradient, moving), _weighted(swapped_correlation(gradient), fixed)
+    found = _weighted_at_once(gradient, moving), _weighted_at_once(swapped_correlation(gradient), fixed)
     assert_close(found, expected, rtol=0, atol=1e-12)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from scripts.networks import MSFB, MSFBNet
-from scripts.networks.encoder import InstanceNorm
+from scripts.networks.normalization import RectifiedNorm
 from tests.networks.examples import SIZE, pair, set_in_motion
 
 
@@ -23,9 +23,9 @@ def is_channels_last(image: Tensor) -> bool:
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_instance_norm_keeps_the_layout_and_says_the_same(batch: int) -> None:
+def test_normalization_keeps_the_layout_and_says_the_same(batch: int) -> None:
     image = random(0, batch, 3, 5, 6, 4) + 2
-    norm = InstanceNorm(3, affine=True)
+    norm = RectifiedNorm(3, 0.2)
     norm.weight.data, norm.bias.data = random(1, 3), random(2, 3)
     normalised = norm(channels_last(image))
     assert is_channels_last(normalised)
@@ -54,7 +54,7 @@ def test_only_half_precision_has_channels_last_and_then_everywhere(bf16: bool, g
     network = set_in_motion(MSFBNet())
     layouts = set()
     for module in network.modules():
-        if isinstance(module, nn.Conv3d | nn.LeakyReLU | InstanceNorm):
+        if isinstance(module, nn.Conv3d | nn.LeakyReLU | RectifiedNorm):
             module.register_forward_hook(lambda _, __, output: layouts.add(is_channels_last(output)))
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16), torch.set_grad_enabled(gradient):
         network(pair(0, *SIZE))

@@ -1,22 +1,17 @@
 """Compiled warps and flows with their gradients, against torch's grid_sample and its autograd."""
 
-import logging
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from scripts.spatial import compiled, integrate, warp
+from scripts.spatial import integrate, warp
 from tests.spatial.examples import PLACES, SIZES, field_to, plain_warp, random, warped_with_gradients
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last_3d]
 PRECISIONS = [(torch.float64, 1e-12), (torch.float32, 1e-4)]
-
-needs_compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
 
 
 @pytest.fixture
@@ -25,11 +20,6 @@ def threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield torch.set_num_threads(3)
     torch.set_num_threads(before)
-
-
-@needs_compiler
-def test_it_is_compiled_here() -> None:
-    assert compiled.library() is not None
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
@@ -134,27 +124,3 @@ def test_flow_and_its_gradient_are_those_of_squarings_by_grid_sample(dtype: torc
         gradients += torch.autograd.grad(flows[-1], leaf, gradient)
     assert_close(*flows, rtol=0, atol=tolerance)
     assert_close(*gradients, rtol=0, atol=10 * tolerance)
-
-
-@pytest.mark.parametrize("fault", ["missing", "fails", "writes no library"])
-def test_without_a_working_compiler_results_are_the_same_and_one_line_says_so(
-    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    compiler = tmp_path / "c++"
-    if fault != "missing":
-        does = {"fails": "echo no such flag >&2; exit 1", "writes no library": 'for last; do :; done; echo > "$last"'}
-        compiler.write_text(f"#!/bin/sh\n{does[fault]}\n")
-        compiler.chmod(0o755)
-    image, field, gradient = random(15, 2, 3, 5, 3, 9), field_to("all", 5, 3, 9), random(16, 2, 3, 5, 3, 9)
-    expected = warped_with_gradients(warp, image, field, gradient)
-    monkeypatch.setenv("CXX", str(compiler))
-    compiled.library.cache_clear()
-    try:
-        with caplog.at_level(logging.WARNING):
-            found = [warped_with_gradients(warp, image, field, gradient) for _ in range(2)]
-    finally:
-        monkeypatch.undo()
-        compiled.library.cache_clear()
-    assert_close(found, [expected, expected], rtol=0, atol=1e-12)
-    (line,) = [record.getMessage() for record in caplog.records]
-    assert "slower" in line and "\n" not in line

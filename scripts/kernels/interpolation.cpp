@@ -1,12 +1,9 @@
-// Linear interpolation in a volume, and its gradient. scripts/spatial/compiled.py compiles and calls this.
+// Linear interpolation in a volume, and its gradient, for scripts/spatial/compiled.py.
 //
 // A row holds the channels of a voxel in vectors of four. A field has one vector a voxel: the displacement along the
 // three axes, in voxels, and 0. Positions beyond the border have its value and no slope, as in grid_sample.
 
-#include <algorithm>
-#include <cstdint>
-#include <thread>
-#include <vector>
+#include "threads.h"
 
 namespace {
 
@@ -119,20 +116,9 @@ void spread(const Vector* image, const Vector* field, const Vector* gradient, Ve
             }
 }
 
-// Runs work(begin, end, number) on as many slabs of planes as there are threads.
-template <typename Work> void in_slabs(const Size& size, int64_t threads, const Work& work) {
-    constexpr int64_t least = 1 << 14;  // vectors: below them a thread takes longer to start than to work
-    threads = std::clamp(size.depth * size.plane() / least, int64_t(1), std::min(threads, size.depth));
-    std::vector<std::thread> others;
-    for (int64_t i = 1; i < threads; ++i)
-        others.emplace_back(work, size.depth * i / threads, size.depth * (i + 1) / threads, i);
-    work(0, size.depth / threads, 0);
-    for (std::thread& other : others) other.join();
-}
-
 template <typename Real, typename Vector = typename Of<Real>::Vector>
 void sample_all(const Vector* image, const Vector* field, Vector* sampled, const Size& size, int64_t threads) {
-    in_slabs(size, threads, [&](int64_t begin, int64_t end, int64_t) {
+    in_parts(size.depth, 4 * size.depth * size.plane(), threads, [&](int64_t begin, int64_t end, int64_t) {
         sample<Real>(image, field, sampled, size, begin, end);
     });
 }
@@ -143,7 +129,7 @@ void spread_all(const Vector* image, const Vector* field, const Vector* gradient
     // Slabs reach into each other's planes: all but the first add up what they give in a volume of their own.
     std::vector<std::vector<Vector>> sums(threads);
     std::vector<int64_t> starts(threads);
-    in_slabs(size, threads, [&](int64_t begin, int64_t end, int64_t number) {
+    in_parts(size.depth, 4 * size.depth * size.plane(), threads, [&](int64_t begin, int64_t end, int64_t number) {
         Vector* to = to_image;
         if (to_image && number > 0) {
             int64_t lowest = size.depth - 1, highest = 0;
