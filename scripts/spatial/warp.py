@@ -26,7 +26,7 @@ def is_trained() -> bool:
 
 
 def is_compiled(*tensors: Tensor) -> bool:
-    """On the CPU, with a gradient that some tensor wants, run as it is: where `scripts.kernels` pays, if it is there."""
+    """On the CPU, with a gradient that some tensor wants, run as it is, where `scripts.kernels` is there."""
     if not is_trained() or not any(tensor.requires_grad for tensor in tensors):
         return False
     return all(tensor.device.type == "cpu" for tensor in tensors) and library() is not None
