@@ -20,7 +20,7 @@ BELOW = {
     "kernels": set(),
     "spatial": {"kernels"},
     "networks": {"spatial", "kernels"},
-    "losses": {"spatial"},
+    "losses": {"spatial", "kernels"},
     "metrics": {"spatial", "processes"},
     "world": {"spatial", "losses", "metrics"},
     "data": {"spatial", "losses", "metrics", "world", "processes"},

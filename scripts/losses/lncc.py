@@ -1,10 +1,14 @@
 """Local normalised cross-correlation."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, pad
+
+from scripts.kernels import call
+from scripts.spatial import SelfAdjoint, is_compiled
 
 # Windows whose variance is below this share of the whole image's, which is 1, hold no contrast to match.
 _FLAT = 1e-4
@@ -44,9 +48,10 @@ class LNCCLoss(nn.Module):
         with torch.autocast(pred.device.type, enabled=False):
             dtype = torch.promote_types(pred.dtype, torch.float32)
             pred, target = _standardised(pred.to(dtype)), _standardised(target.detach().to(dtype))
+            box_sum = partial(_compiled_box_sum if is_compiled(pred) else _box_sum, window=self.window)
             volume = _window_volume(target, self.window)
-            mean_target, mean_target2 = self._means(volume, target, target.square())
-            mean_pred, mean_pred2, mean_product = self._means(volume, pred, pred.square(), pred * target)
+            mean_target, mean_target2 = _means(box_sum, volume, target, target.square())
+            mean_pred, mean_pred2, mean_product = _means(box_sum, volume, pred, pred.square(), pred * target)
 
             variance_target = mean_target2 - mean_target.square()
             variance_pred = mean_pred2 - mean_pred.square()
@@ -57,21 +62,18 @@ class LNCCLoss(nn.Module):
             per_image = (correlation * foreground).sum(dim=(1, 2, 3, 4)) / foreground.sum(dim=(1, 2, 3, 4)).clamp(min=1)
             return -per_image.mean()
 
-    def _means(self, volume: Tensor, *images: Tensor) -> tuple[Tensor, ...]:
-        return (_BoxSum.apply(torch.cat(images, dim=1), self.window) / volume).split(1, dim=1)
+
+def _means(box_sum: Callable[[Tensor], Tensor], volume: Tensor, *images: Tensor) -> tuple[Tensor, ...]:
+    # Zero beyond the image: the filter is symmetric, hence its own gradient.
+    return (SelfAdjoint.apply(box_sum, torch.cat(images, dim=1)) / volume).split(1, dim=1)
 
 
-class _BoxSum(torch.autograd.Function):
-    """Sum over a centred box, zeros outside the image. The filter is symmetric, hence its own gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, window: int) -> Tensor:
-        ctx.window = window
-        return _box_sum(image, window)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _BoxSum.apply(gradient, ctx.window), None
+def _compiled_box_sum(image: Tensor, window: int) -> Tensor:
+    image = image.contiguous()
+    partial_sums, sums = torch.empty_like(image), torch.empty_like(image)
+    count = image.shape[0] * image.shape[1]
+    call("box_sum", image, partial_sums, sums, count, *image.shape[2:], window)
+    return sums
 
 
 def _box_sum(image: Tensor, window: int) -> Tensor:
