@@ -6,6 +6,7 @@ processor.
 
 import logging
 import os
+import shlex
 import subprocess
 from ctypes import CDLL, c_double, c_int64, c_void_p
 from functools import cache
@@ -29,8 +30,8 @@ def library() -> CDLL | None:
     try:
         with TemporaryDirectory(prefix="msfbnet-") as folder:
             built = Path(folder) / "kernels.so"
-            compiler = os.environ.get("CXX", "c++")
-            subprocess.run([compiler, *_FLAGS, *_SOURCES, "-o", built], capture_output=True, text=True, check=True)
+            compiler = shlex.split(os.environ.get("CXX", "")) or ["c++"]
+            subprocess.run([*compiler, *_FLAGS, *_SOURCES, "-o", built], capture_output=True, text=True, check=True)
             return CDLL(str(built))
     except (OSError, subprocess.CalledProcessError) as error:
         said = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""

@@ -68,7 +68,9 @@ def warp(image: Tensor, field: Tensor, mode: str = "linear") -> Tensor:
             if is_compiled(image, field):
                 return CompiledWarp.apply(image, field)
             if is_trained():
-                return _Warp.apply(image.to(field.dtype), field).to(image.dtype)
+                warped = _Warp.apply(image.to(field.dtype), field).to(image.dtype)
+                last = image.is_contiguous(memory_format=torch.channels_last_3d)
+                return warped.contiguous(memory_format=torch.channels_last_3d) if last else warped
     warped = grid_sample(
         image.to(field.dtype),
         _grid(field),

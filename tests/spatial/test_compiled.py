@@ -7,11 +7,15 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from scripts.kernels import library
 from scripts.spatial import integrate, warp
 from tests.spatial.examples import PLACES, SIZES, field_to, plain_warp, random, warped_with_gradients
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last_3d]
 PRECISIONS = [(torch.float64, 1e-12), (torch.float32, 1e-4)]
+
+
+needs_library = pytest.mark.skipif(library() is None, reason="there is no compiled code")
 
 
 @pytest.fixture
@@ -61,6 +65,7 @@ def test_a_field_on_the_border_and_outside_gets_no_gradient_and_one_inside_does(
     assert not slopes["border"].any() and not slopes["outside"].any()
 
 
+@needs_library
 def test_wild_fields_read_the_border_and_nan_stays_where_it_is() -> None:
     image, field = random(2, 1, 1, 5, 4, 6), torch.zeros(1, 3, 5, 4, 6, dtype=torch.float64)
     field[0, :, 0, 0, 0] = torch.tensor([1e30, -1e30, torch.inf])
@@ -73,6 +78,7 @@ def test_wild_fields_read_the_border_and_nan_stays_where_it_is() -> None:
     assert_close(warped[..., untouched], image[..., untouched])
 
 
+@needs_library
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @pytest.mark.parametrize("of_gradient", LAYOUTS, ids=str)
 def test_layout_of_the_result_and_of_its_gradient_is_that_of_the_image(
