@@ -5,8 +5,17 @@ Arrays are on RAS axes, `(X, Y, Z)`; fields are `(3, X, Y, Z)` in voxels, pull-b
 
 from scripts.report.commands import Reuse, reuse_commands
 from scripts.report.curve import loss_curve
+from scripts.report.learning import learning_curves
 from scripts.report.page import registration_report
 from scripts.report.samples import samples_picture
 from scripts.report.verdict import judge
 
-__all__ = ["Reuse", "judge", "loss_curve", "registration_report", "reuse_commands", "samples_picture"]
+__all__ = [
+    "Reuse",
+    "judge",
+    "learning_curves",
+    "loss_curve",
+    "registration_report",
+    "reuse_commands",
+    "samples_picture",
+]
