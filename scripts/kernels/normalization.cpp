@@ -2,33 +2,12 @@
 //
 // A volume is one item of a batch: `voxels` rows of `channels` numbers.
 
+#include "numbers.h"
 #include "threads.h"
 
 #include <cmath>
-#include <cstring>
 
 namespace {
-
-struct BFloat16 {  // the upper half of a float
-    uint16_t bits;
-
-    operator float() const {
-        const uint32_t whole = uint32_t(bits) << 16;
-        float number;
-        std::memcpy(&number, &whole, sizeof number);
-        return number;
-    }
-    BFloat16& operator=(float number) {  // to the nearest, to even if there are two
-        uint32_t whole;
-        std::memcpy(&whole, &number, sizeof whole);
-        const bool nan = (whole & 0x7fffffff) > 0x7f800000;
-        bits = nan ? 0x7fc0 : (whole + 0x7fff + ((whole >> 16) & 1)) >> 16;
-        return *this;
-    }
-};
-
-template <typename Number> struct Exact { using Type = Number; };
-template <> struct Exact<BFloat16> { using Type = float; };
 
 constexpr int64_t BLOCK = 256;  // rows that are summed up in Real before double takes over
 

@@ -4,10 +4,21 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from monai.networks.blocks import UpSample
 from torch import Tensor, nn
 
 from scripts.networks.encoder import convolution
+from scripts.spatial import resize
+
+
+class _Upsample(nn.Module):
+    """Twice the size; channels are reduced before the volume grows. As MONAI's `UpSample`, not trainable, has it."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.preconv = nn.Conv3d(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return resize(self.preconv(features), [2 * features.shape[2], 2 * features.shape[3], 2 * features.shape[4]])
 
 
 class AuxiliaryDecoder(nn.Module):
@@ -24,8 +35,7 @@ class AuxiliaryDecoder(nn.Module):
         self.upsamples = nn.ModuleList()
         self.stages = nn.ModuleList()
         for coarser, finer in pairwise(coarse_to_fine):
-            # The default pre-convolution reduces the channels before the volume grows.
-            self.upsamples.append(UpSample(3, coarser, finer, mode="nontrainable", align_corners=False))
+            self.upsamples.append(_Upsample(coarser, finer))
             self.stages.append(convolution(2 * finer, finer))
 
     def forward(self, low: list[Tensor]) -> list[Tensor]:

@@ -6,11 +6,10 @@ import torch
 from monai.networks.blocks import ChannelSELayer
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import interpolate
 
 from scripts.networks.correlation import local_correlation, swapped_correlation
 from scripts.networks.encoder import convolution
-from scripts.spatial import is_trained
+from scripts.spatial import is_trained, resize
 
 MATCHED = 8  # channels that are correlated: the time it takes grows with them
 
@@ -59,7 +58,7 @@ class LocalAttention(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Gate `(B, C, D, H, W)`; the shape stays."""
         seen = self.look_around(features)
-        seen = interpolate(seen, size=features.shape[2:], mode="trilinear", align_corners=False)
+        seen = resize(seen, list(features.shape[2:]))
         return features * self.excite(seen)
 
 

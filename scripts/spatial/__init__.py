@@ -7,6 +7,7 @@ voxels. It pulls back: `moved(x) = moving(x + field(x))`. Positions outside the 
 from scripts.spatial.fields import bounded_spline, compose, integrate, invert, resize_field
 from scripts.spatial.gradients import SelfAdjoint
 from scripts.spatial.jacobian import jacobian_determinant
+from scripts.spatial.resize import resize
 from scripts.spatial.sample import sample
 from scripts.spatial.warp import is_bare_cpu, is_compiled, is_trained, warp
 
@@ -20,6 +21,7 @@ __all__ = [
     "is_compiled",
     "is_trained",
     "jacobian_determinant",
+    "resize",
     "resize_field",
     "sample",
     "warp",

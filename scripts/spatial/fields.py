@@ -2,10 +2,11 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import pad
 
 from scripts.spatial.compiled import CompiledFlow
 from scripts.spatial.gradients import SelfAdjoint
+from scripts.spatial.resize import resize
 from scripts.spatial.warp import is_compiled, is_made_a_graph, is_trained, warp
 
 
@@ -32,7 +33,7 @@ def resize_field(field: Tensor, size: list[int]) -> Tensor:
         # Axis by axis: a tensor of these factors would be a constant of an exported graph, whatever the size.
         along = field.unbind(1)
         scaled = torch.stack([along[i] * factors[i] for i in range(3)], dim=1)
-    return interpolate(scaled, size=size, mode="trilinear", align_corners=False)
+    return resize(scaled, size)
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:
