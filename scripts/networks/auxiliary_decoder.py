@@ -15,7 +15,8 @@ class _Upsample(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.preconv = nn.Conv3d(in_channels, out_channels, kernel_size=1)
+        reduces = in_channels != out_channels
+        self.preconv = nn.Conv3d(in_channels, out_channels, kernel_size=1) if reduces else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
         return resize(self.preconv(features), [2 * features.shape[2], 2 * features.shape[3], 2 * features.shape[4]])
