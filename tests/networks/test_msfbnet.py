@@ -474,3 +474,9 @@ def test_takes_at_most_so_much_of_the_cpu_time_of_voxelmorph(options: dict, most
             break
     print(f"CPU time at 96×112×96: {own:.2f} s, VoxelMorph {other:.2f} s, ratio {own / other:.2f}")
     assert own <= most * other
+
+
+def test_only_channels_that_change_are_convolved_before_a_map_grows() -> None:
+    # Weights of earlier versions have these names.
+    names = [name for name in MSFBNet([8, 8, 16]).state_dict() if name.startswith("auxiliary_decoder.upsamples")]
+    assert names == ["auxiliary_decoder.upsamples.0.preconv.weight", "auxiliary_decoder.upsamples.0.preconv.bias"]
