@@ -71,8 +71,3 @@ def test_grows_with_the_square_of_the_field(scale: float) -> None:
 
 def test_gradient_is_right() -> None:
     assert torch.autograd.gradcheck(penalty, random_field(3, 3, 4, 2).requires_grad_())
-
-
-@pytest.mark.parametrize("size", [(3, 4, 2), (1, 3, 1)], ids=str)
-def test_gradient_is_right(size: tuple[int, ...]) -> None:
-    assert torch.autograd.gradcheck(penalty, random_field(2, *size).requires_grad_())
