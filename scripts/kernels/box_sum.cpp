@@ -8,7 +8,7 @@ template <typename Real> void add(const Real* __restrict numbers, Real* __restri
     for (int64_t i = 0; i < count; ++i) sums[i] += numbers[i];
 }
 
-// Sums of `length` lines from first - radius to first + radius, those that there are.
+// The sum of the lines from at - radius to at + radius, of those that are there; a line has `length` numbers.
 template <typename Real>
 void add_lines(const Real* lines, Real* sum, int64_t at, int64_t lines_there, int64_t radius, int64_t length) {
     std::fill(sum, sum + length, Real(0));

@@ -22,42 +22,23 @@ void add_products(const Real* __restrict one, const Real* __restrict other, Real
     for (int64_t i = 0; i < count; ++i) sums[i] += one[i] * other[i];
 }
 
-// For each offset the products of both images' voxels, summed over channels.
-template <typename Real> void correlate(const Real* image, const Real* padded, Real* products, Size size, int64_t threads) {
+// Products of maps with the 27 voxels around each voxel of a padded image, summed. For each offset the sum over
+// channels, of which `maps` has one each; or for each channel the sum over offsets, of which `maps` has one each.
+template <typename Real>
+void sum_products(const Real* maps, const Real* padded, Real* sums, Size size, bool over_channels, int64_t threads) {
+    const int64_t results = over_channels ? 27 : size.channels, terms = over_channels ? size.channels : 27;
     in_parts(size.depth, 27 * size.voxels(), threads, [&](int64_t begin, int64_t end, int64_t) {
-        std::vector<Real> sums(size.width);
         for (int64_t z = begin; z < end; ++z)
             for (int64_t y = 0; y < size.height; ++y)
-                for (int64_t offset = 0; offset < 27; ++offset) {
-                    Real* sum = sums.data();
-                    std::fill(sum, sum + size.width, Real(0));
+                for (int64_t result = 0; result < results; ++result) {
                     const int64_t row = (z * size.height + y) * size.width;
-                    for (int64_t c = 0; c < size.channels; ++c) {
-                        const Real* here = image + c * size.voxels() + row;
-                        const Real* there = padded + c * size.padded_voxels() + size.padded_row(z, y, offset);
-                        add_products(here, there, sum, size.width);
-                    }
-                    std::copy(sum, sum + size.width, products + offset * size.voxels() + row);
-                }
-    });
-}
-
-// The 27 voxels around, summed with a weight each.
-template <typename Real> void weigh(const Real* weights, const Real* padded, Real* image, Size size, int64_t threads) {
-    in_parts(size.depth, 27 * size.voxels(), threads, [&](int64_t begin, int64_t end, int64_t) {
-        std::vector<Real> sums(size.width);
-        for (int64_t z = begin; z < end; ++z)
-            for (int64_t y = 0; y < size.height; ++y)
-                for (int64_t c = 0; c < size.channels; ++c) {
-                    Real* sum = sums.data();
+                    Real* sum = sums + result * size.voxels() + row;
                     std::fill(sum, sum + size.width, Real(0));
-                    const int64_t row = (z * size.height + y) * size.width;
-                    for (int64_t offset = 0; offset < 27; ++offset) {
-                        const Real* weight = weights + offset * size.voxels() + row;
-                        const Real* there = padded + c * size.padded_voxels() + size.padded_row(z, y, offset);
-                        add_products(weight, there, sum, size.width);
+                    for (int64_t term = 0; term < terms; ++term) {
+                        const int64_t channel = over_channels ? term : result, offset = over_channels ? result : term;
+                        const Real* around = padded + channel * size.padded_voxels() + size.padded_row(z, y, offset);
+                        add_products(maps + term * size.voxels() + row, around, sum, size.width);
                     }
-                    std::copy(sum, sum + size.width, image + c * size.voxels() + row);
                 }
     });
 }
@@ -67,11 +48,11 @@ template <typename Real> void weigh(const Real* weights, const Real* padded, Rea
 #define EXPORT(Real)                                                                                                  \
     extern "C" void correlate_##Real(const Real* image, const Real* padded, Real* products, int64_t channels,         \
                                      int64_t depth, int64_t height, int64_t width, int64_t threads) {                 \
-        correlate<Real>(image, padded, products, {channels, depth, height, width}, threads);                          \
+        sum_products<Real>(image, padded, products, {channels, depth, height, width}, true, threads);                 \
     }                                                                                                                 \
     extern "C" void weigh_##Real(const Real* weights, const Real* padded, Real* image, int64_t channels,              \
                                  int64_t depth, int64_t height, int64_t width, int64_t threads) {                     \
-        weigh<Real>(weights, padded, image, {channels, depth, height, width}, threads);                               \
+        sum_products<Real>(weights, padded, image, {channels, depth, height, width}, false, threads);                 \
     }
 
 EXPORT(float)

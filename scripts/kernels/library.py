@@ -1,6 +1,6 @@
 """The library that the C++ files beside this one make.
 
-It is compiled when it is first asked for, which takes three seconds, and never kept, as it is built for this very
+It is compiled when it is first asked for, which takes some seconds, and never kept, as it is built for this very
 processor.
 """
 
