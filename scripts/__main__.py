@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from scripts.usage import UsageError, bundle_run, help_of, overview, parsed
+from scripts.command_line import UsageError, bundle_run, help_of, overview, parsed
 
 TRAIN = "configs/train.json"
 INFERENCE = "configs/inference.json"
@@ -96,7 +96,7 @@ def apply(
         inverse: invert the transform; the reference is then on the moving side.
         assume_ras: take images without orientation (no sform, no qform) as RAS.
     """
-    from scripts.workflows.reuse import apply as run
+    from scripts.registration import apply as run
 
     run(transform, input, reference, output, interpolation, inverse, assume_ras)
 
@@ -121,7 +121,7 @@ def points(
         to: CSV of the same landmarks of the other side: prints the target registration error.
         inverse: invert the transform; the landmarks are then those of the moving space.
     """
-    from scripts.workflows.reuse import points as run
+    from scripts.registration import points as run
 
     run(transform, input, output, space, to, inverse)
 
@@ -144,7 +144,7 @@ def convert(
         fixed: fixed image, where neither file tells its grid.
         moving: moving image, which fsl, learn2reg and monai need.
     """
-    from scripts.workflows.reuse import convert as run
+    from scripts.registration import convert as run
 
     run(transform, output, to, source, fixed, moving)
 
@@ -157,7 +157,7 @@ def jacobian(transform: str, output: str, reference: str | None = None) -> None:
         output: NIfTI file to write.
         reference: image that gives the grid; a field has its own.
     """
-    from scripts.workflows.reuse import jacobian as run
+    from scripts.registration import jacobian as run
 
     run(transform, output, reference)
 
@@ -192,7 +192,7 @@ def compare(
         threads: of the CPU.
     """
     given = dict(locals())
-    from scripts.workflows.comparison import compare as run
+    from scripts.evaluation import compare as run
 
     _check_place()
     run(**given)
@@ -215,7 +215,7 @@ def exports(
         threads: of the CPU.
     """
     given = dict(locals())
-    from scripts.workflows.exports import exports as run
+    from scripts.release import exports as run
 
     _check_place()
     run(**given)
@@ -232,8 +232,9 @@ def samples(label_dir: str, output: str, count: int = 12, seed: int = 0) -> None
     """
     import torch
 
-    from scripts.data import LabelMapPairs, PairSampler, RandSynthesizePaird, label_map_files
+    from scripts.datasets import PairSampler
     from scripts.report import samples_picture
+    from scripts.synthesis import LabelMapPairs, RandSynthesizePaird, label_map_files
 
     torch.manual_seed(seed)
     dataset = LabelMapPairs(label_map_files(label_dir), RandSynthesizePaird())
@@ -247,7 +248,7 @@ def safetensors(weights: str, output: str) -> None:
         weights: of the network (.pt).
         output: the .safetensors file to write; every --weights takes it.
     """
-    from scripts.workflows.checkpoints import write_safetensors
+    from scripts.io import write_safetensors
 
     write_safetensors(weights, output)
 
@@ -258,7 +259,7 @@ def bundle(output_dir: str) -> None:
     Args:
         output_dir: a folder to make, with models/NAME and ci/unit_tests in it.
     """
-    from scripts.workflows.packaging import package
+    from scripts.release import package
 
     _check_place()
     package(output_dir)
@@ -291,7 +292,7 @@ def benchmark(
         config_file: of the training, here or in that commit; or several files, with commas between.
     """
     given = {name: value for name, value in locals().items() if name != "what"}
-    from scripts.workflows.benchmark import benchmark_training as run
+    from scripts.evaluation import benchmark_training as run
 
     _check_place()
     run(**given)
@@ -299,7 +300,7 @@ def benchmark(
 
 def demo() -> None:
     """Make small virtual brains, train on them, evaluate, register a pair: some minutes on two CPU cores."""
-    from scripts.workflows.demo import demo as run
+    from scripts.demo import demo as run
 
     _check_place()
     run(bundle_run)
@@ -332,7 +333,7 @@ def main(words: Sequence[str]) -> int:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
-        from scripts.workflows.start import report_error
+        from scripts.runtime import report_error
 
         report_error(type(error), error, error.__traceback__)
     return 0

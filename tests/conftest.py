@@ -10,7 +10,9 @@ import hypothesis
 import pytest
 import torch
 
-# They run in a checkout of the Model Zoo: tests/workflows/test_packaging.py makes one.
+pytest_plugins = ("tests.fixtures.bundle", "tests.fixtures.files", "tests.fixtures.grids")
+
+# They run in a checkout of the Model Zoo: tests/release/test_packaging.py makes one.
 collect_ignore = ["zoo"]
 
 # Two threads on any machine: timings compare, and a many-core host gives the same sums.

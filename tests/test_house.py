@@ -15,21 +15,23 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*") if path.suffix in {".json", ".yaml", ".yml"})
 
-# A room may import itself and these. `__main__` may import every room, and no room may import it.
-BELOW = {
-    "kernels": set(),
-    "spatial": {"kernels"},
-    "networks": {"spatial", "kernels"},
-    "losses": {"spatial", "kernels"},
-    "metrics": {"spatial", "processes"},
-    "world": {"spatial", "losses", "metrics"},
-    "data": {"spatial", "losses", "metrics", "world", "processes"},
-    "workflows": {"spatial", "networks", "losses", "metrics", "data", "world", "report", "processes", "environment"},
-    "report": {"spatial", "networks", "losses", "metrics", "data", "world"},
-}
-BELOW["processes"] = BELOW["environment"] = set()
-BELOW["usage"] = {"environment"}
-BELOW["__main__"] = set(BELOW)
+# A room may import itself and the rooms below it; `__main__` may import every room, and no room may import it.
+FLOORS = (
+    {"kernels", "runtime"},
+    {"spatial"},
+    {"losses"},
+    {"networks", "metrics", "geometry"},
+    {"io"},
+    {"datasets"},
+    {"synthesis"},
+    {"report"},
+    {"training", "registration"},
+    {"evaluation"},
+    {"release"},
+    {"api", "command_line", "demo"},
+    {"__main__"},
+)
+BELOW = {room: set().union(*FLOORS[:floor]) for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 
 def name_of(path: Path) -> str:

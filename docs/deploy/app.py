@@ -23,7 +23,7 @@ from monai.deploy.operators.monai_bundle_inference_operator import (
 BUNDLE = Path(__file__).parents[2]
 sys.path.insert(0, str(BUNDLE))
 
-from scripts.data import scale_intensity  # noqa: E402
+from scripts.datasets import scale_intensity  # noqa: E402
 from scripts.spatial import warp  # noqa: E402
 
 FIXED, MOVING, MOVED = sys.argv[1:]

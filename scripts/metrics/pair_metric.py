@@ -11,7 +11,7 @@ from monai.data import decollate_batch
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
-from scripts.processes import gathered
+from scripts.runtime import gathered
 
 
 class PairMetric(Metric):

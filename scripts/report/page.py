@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.metrics import write_complete
+from scripts.io import write_complete
 from scripts.report.charts import colour_scale, histogram
 from scripts.report.commands import Reuse
 from scripts.report.panels import FOREGROUND, panels

@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from scripts.workflows import AlignPair, ReadPair
-from scripts.world import Affine, Grid, read_transform, save_affine
+from scripts.geometry.grid import Grid
+from scripts.geometry.transforms import Affine
+from scripts.io.field_formats import read_transform
+from scripts.io.itk import save_affine
+from scripts.registration.steps import AlignPair, ReadPair
 
 OBLIQUE = Rotation.from_euler("xyz", [8, -12, 20], degrees=True).as_matrix()
 SLOPE, INTER = 0.5, 20.0

@@ -241,8 +241,8 @@ def test_what_the_machine_lacks_is_told_in_one_line(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    step = "saving.save_image" if isinstance(error, OSError) else "registration.resample"
-    monkeypatch.setattr(f"scripts.workflows.{step}", fail)
+    step = "saving.save_image" if isinstance(error, OSError) else "steps.resample"
+    monkeypatch.setattr(f"scripts.registration.{step}", fail)
     line = answer("inference", **images, output_dir=tmp_path / "out", weights=fresh_weights, code=code)
     assert message in line
     assert list(tmp_path.rglob("out/*")) == []

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from scripts.world import find_input_error, read_transform
+from scripts.io.field_formats import read_transform
+from scripts.runtime.errors import find_input_error
 
 PEOPLE = [f"VIRTUAL_000{number}_0000" for number in (1, 2, 3, 4)]
 

@@ -16,7 +16,9 @@ from nibabel.orientations import inv_ornt_aff
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from scripts.world import Affine, Grid, read_transform
+from scripts.geometry.grid import Grid
+from scripts.geometry.transforms import Affine
+from scripts.io.field_formats import read_transform
 
 HEAD = 3.0  # times the phantom: the size of a head, which the affine alignment is made for
 TURN = Rotation.from_euler("xyz", [8, -12, 20], degrees=True).as_matrix()

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from scripts.networks import MSFBNet
-from scripts.workflows import saving
+from scripts.registration import saving
 
 RESULTS = {"moved.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "affine.mat", "metrics.json", "report.html"}
 AFFINE = np.diag([-1.0, 1.2, 0.9, 1.0])
@@ -140,7 +140,7 @@ def test_a_second_run_gives_the_same_bytes(register: Callable, pair: tuple[Path,
 def test_whole_head_is_warned_of_unless_the_weights_know_them(
     register: Callable, pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scripts.workflows.registration.looks_skull_stripped", lambda *_: False)
+    monkeypatch.setattr("scripts.registration.steps.looks_skull_stripped", lambda *_: False)
     warned = register(*pair, tmp_path / "a")
     assert all("HD-BET or SynthStrip" in warned[role]["warnings"][0] for role in ("fixed", "moving"))
     assert register(*pair, tmp_path / "b", expects_skull_stripped=False)["fixed"]["warnings"] == []
@@ -198,7 +198,7 @@ def test_metrics_come_last(
 def test_folder_that_cannot_be_written_to_is_found_before_anything_is_read(
     register: Callable, refused: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scripts.workflows.registration.read_scan", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("scripts.registration.steps.read_scan", lambda *_: pytest.fail("read"))
     with refused("/proc", "cannot be written", "--output_dir"):
         register(tmp_path / "F.nii", tmp_path / "M.nii", Path("/proc/results"))
 

@@ -17,7 +17,8 @@ import torch.distributed as dist
 from ignite.distributed import sync
 from monai.bundle import ConfigWorkflow
 
-from scripts.workflows import own_device, report_error
+from scripts.runtime.errors import report_error
+from scripts.runtime.processes import own_device
 
 ROOT = Path(__file__).parents[2]
 TINY = {"network_def#channels": [8, 8, 8], "network_def#symmetric": False, "bf16": False, "device": "cpu"}

@@ -8,7 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.data import label_names, load_label, validation_pairs
+from scripts.datasets.learn2reg import label_names, validation_pairs
+from scripts.datasets.loading import load_label
 from scripts.metrics import dice_per_label
 
 NOT_ANATOMY = [42, 43, 63, 64]

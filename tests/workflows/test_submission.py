@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from scripts.workflows import zip_submission
-from scripts.workflows.saving import submission_name
+from scripts.registration.submission import submission_name, zip_submission
 
 NAMES = {"disp_0003_0004.nii.gz", "disp_0004_0003.nii.gz"}
 SIZE = (30, 34, 29)
@@ -22,7 +21,7 @@ def submit(
     run_bundle: Callable, lively_weights: Path, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., None]:
     """Run the overlay on the small dataset, into `out`, by weights that move things, for the worse."""
-    monkeypatch.setattr("scripts.workflows.figures.judge", lambda _: ("look", []))
+    monkeypatch.setattr("scripts.registration.measuring.judge", lambda _: ("look", []))
 
     def run(**options: object) -> None:
         given = {"dataset_dir": small_dataset, "output_dir": tmp_path / "out", "weights": lively_weights, **options}
@@ -151,7 +150,7 @@ def test_other_names_than_learn2regs_are_refused(refused: Callable, name: str) -
 def test_a_failed_verdict_is_told_after_the_zip_is_made(
     submit: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scripts.workflows.figures.judge", lambda _: ("fail", ["it folds"]))
+    monkeypatch.setattr("scripts.registration.measuring.judge", lambda _: ("fail", ["it folds"]))
     with pytest.raises(RuntimeError):
         submit()
     assert (tmp_path / "out" / "submission.zip").is_file()

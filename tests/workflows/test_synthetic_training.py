@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from scripts.data import RandSynthesizePaird
+from scripts.synthesis.virtual_scans import RandSynthesizePaird
 
 STAGES = [
     {"steps": 3, "spacing": 2, "size": None},

@@ -72,7 +72,7 @@ class TestBrainMRIRegistration(unittest.TestCase):
 
     def test_infer(self):
         # Noise on noise has a poor verdict: what would end with an error is left out.
-        run = ["$workflows.load_weights(@network_def, @weights)", "$@evaluator.run()", "$@outcomes.raise_errors()"]
+        run = ["$io.load_weights(@network_def, @weights)", "$@evaluator.run()", "$@outcomes.raise_errors()"]
         self.run_workflow("infer", config("inference"), init="none", network_size=list(SIZE), run=run)
         found = [name for _, _, names in os.walk(self.output_dir) for name in names]
         assert "warp.nii.gz" in found

@@ -1,0 +1,204 @@
+"""Learn2Reg dataset JSON -> scans and pairs; LUMIR's and Learn2Reg-OASIS's files work as they are.
+
+A scan is a dict of absolute paths: `image`, and `label` and `keypoints` where there are any. Keypoints are CSV files
+in Learn2Reg's layout (see `checks.load_keypoints`); row i of every scan's file is the same anatomical point.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from scripts.io import scan_name
+from scripts.runtime import InputError
+
+Scan = dict[str, str]
+
+Pair = dict[str, Scan]
+
+VALIDATION_SECTIONS = ("registration_val", "validation")
+
+
+def find_dataset_json(dataset_dir: str | Path) -> Path:
+    """The dataset JSON of a folder: its only `*dataset*.json`; a path to a JSON file is taken as it is.
+
+    Raises:
+        InputError: if there is no such file, or more than one.
+    """
+    path = Path(dataset_dir).expanduser()
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise InputError(f"{dataset_dir}: no such dataset folder; check the path")
+    found = sorted(path.glob("*dataset*.json"))
+    if not found:
+        raise InputError(f"{dataset_dir}: no *dataset*.json in this folder; give a dataset in Learn2Reg's layout")
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise InputError(f"{dataset_dir}: several dataset files ({names}); give the path of one of them")
+    return found[0]
+
+
+def training_scans(dataset_dir: str | Path, labels: bool = False) -> list[Scan]:
+    """The scans to train on: the section `training` without the scans of the validation pairs.
+
+    Learn2Reg-OASIS lists its validation people under `training` as well; they are left out here.
+
+    Args:
+        dataset_dir: folder of the dataset, or its JSON file.
+        labels: whether label maps are wanted: of every scan, or of none.
+
+    Returns:
+        One dict of absolute paths for each scan.
+
+    Raises:
+        InputError: if the JSON is missing or broken, has fewer than two such scans, or names missing files; if labels
+            are wanted and a scan has none.
+    """
+    file, content = _read_json(dataset_dir)
+    held_out = {
+        _resolve(file, path)
+        for section in VALIDATION_SECTIONS
+        for pair in _section(content, section)
+        if isinstance(pair, dict)
+        for path in pair.values()
+        if isinstance(path, str)
+    }
+    scans = [scan for scan in _listed_scans(file, content) if scan["image"] not in held_out]
+    if len(scans) < 2:
+        raise InputError(f"{file}: {len(scans)} scans to train on in section 'training'; pairs need at least two")
+    if labels:
+        _check_labels(file, scans)
+    else:
+        scans = [{key: path for key, path in scan.items() if key != "label"} for scan in scans]
+    _check_files(file, scans)
+    return scans
+
+
+def validation_pairs(dataset_dir: str | Path, section: str | None = None) -> list[Pair]:
+    """The pairs of one section.
+
+    Labels and keypoints come from the image's entry under `training`, or else from the folders beside the images
+    (`labelsTr`, `keypointsTr` for `imagesTr`; likewise `Ts` and `Val`) where a file of the image's name exists.
+
+    Args:
+        dataset_dir: folder of the dataset, or its JSON file.
+        section: its name in the JSON; by default `registration_val` or, as in LUMIR's file, `validation`.
+
+    Returns:
+        One dict `{"fixed": scan, "moving": scan}` for each pair.
+
+    Raises:
+        InputError: if the JSON is missing or broken, has no pairs in this section, or names missing files.
+    """
+    file, content = _read_json(dataset_dir)
+    wanted = VALIDATION_SECTIONS if section is None else (section,)
+    name = next((name for name in wanted if _section(content, name)), None)
+    if name is None:
+        lists = ", ".join(key for key, value in content.items() if isinstance(value, list) and value)
+        raise InputError(f"{file}: no pairs under {' or '.join(wanted)}; its sections are: {lists or 'none'}")
+
+    known = {scan["image"]: scan for scan in _listed_scans(file, content)}
+    pairs: list[Pair] = []
+    for number, entry in enumerate(_section(content, name)):
+        pair: Pair = {}
+        for role in ("fixed", "moving"):
+            path = entry.get(role) if isinstance(entry, dict) else None
+            if not isinstance(path, str):
+                raise InputError(f"{file}: entry {number} of '{name}' has no '{role}' image; want fixed and moving")
+            image = _resolve(file, path)
+            pair[role] = known.get(image) or _with_companions({"image": image})
+        pairs.append(pair)
+    _check_files(file, [scan for pair in pairs for scan in pair.values()])
+    return pairs
+
+
+def label_names(dataset_dir: str | Path) -> dict[int, str]:
+    """Values and names of the labels to score.
+
+    Args:
+        dataset_dir: folder of the dataset, or its JSON file.
+
+    Returns:
+        Names by value without 0, in the JSON's order; empty if it names no labels (as LUMIR's).
+
+    Raises:
+        InputError: if the JSON is missing or broken, or its `labels` are not value-name pairs.
+    """
+    file, content = _read_json(dataset_dir)
+    labels = content.get("labels") or {}
+    if isinstance(labels, dict) and all(isinstance(value, dict) for value in labels.values()):
+        # some of Learn2Reg's files hold one table for each modality
+        labels = {value: name for table in labels.values() for value, name in table.items()}
+    try:
+        names = {int(value): str(name) for value, name in labels.items()}
+    except (AttributeError, ValueError) as error:
+        raise InputError(f'{file}: \'labels\' is not a table such as {{"1": "Left Thalamus"}}; correct it') from error
+    return {value: name for value, name in names.items() if value != 0}
+
+
+def _read_json(dataset_dir: str | Path) -> tuple[Path, dict[str, Any]]:
+    file = find_dataset_json(dataset_dir)
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: not a JSON file ({str(error).splitlines()[0]}); repair it") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: not a dataset file; want a JSON object in Learn2Reg's layout")
+    return file, content
+
+
+def _section(content: dict[str, Any], name: str) -> list[Any]:
+    entries = content.get(name)
+    return entries if isinstance(entries, list) else []
+
+
+def _listed_scans(file: Path, content: dict[str, Any]) -> list[Scan]:
+    scans: list[Scan] = []
+    for number, entry in enumerate(_section(content, "training")):
+        paths = {"image": entry} if isinstance(entry, str) else entry
+        if not isinstance(paths, dict) or not isinstance(paths.get("image"), str):
+            raise InputError(f"{file}: entry {number} of 'training' has no 'image'; correct it")
+        listed = {
+            key: _resolve(file, paths[key])
+            for key in ("image", "label", "keypoints")
+            if isinstance(paths.get(key), str)
+        }
+        scans.append(_with_companions(listed))
+    return scans
+
+
+def _resolve(file: Path, path: str) -> str:
+    return os.path.abspath(file.parent / path)
+
+
+def _with_companions(scan: Scan) -> Scan:
+    """Add the label and the keypoints that lie beside the image and are not listed."""
+    folder, name = os.path.split(scan["image"])
+    parent, kind = os.path.split(folder)
+    if kind.startswith("images"):
+        suffix = kind.removeprefix("images")
+        beside = {
+            "label": os.path.join(parent, f"labels{suffix}", name),
+            "keypoints": os.path.join(parent, f"keypoints{suffix}", f"{scan_name(name)}.csv"),
+        }
+        for key, path in beside.items():
+            if key not in scan and os.path.isfile(path):
+                scan = {**scan, key: path}
+    return scan
+
+
+def _check_labels(file: Path, scans: Iterable[Scan]) -> None:
+    lacking = [scan["image"] for scan in scans if "label" not in scan]
+    if lacking:
+        more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
+        raise InputError(f"{lacking[0]}: no label map{more}, in {file} or in labelsTr; train without labels.yaml")
+
+
+def _check_files(file: Path, scans: Iterable[Scan]) -> None:
+    paths = dict.fromkeys(path for scan in scans for path in scan.values())
+    missing = [path for path in paths if not os.path.isfile(path)]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise InputError(f"{missing[0]}: no such file{more}, named in {file}; complete the dataset")

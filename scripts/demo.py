@@ -1,0 +1,35 @@
+"""The whole bundle on virtual brains: training, evaluation, a registration."""
+
+import os
+import shutil
+from collections.abc import Callable
+
+from scripts.datasets import validation_pairs
+from scripts.io import read_grid
+from scripts.synthesis import write_dataset
+
+TRAIN = "configs/train.json"
+DEMO = "configs/datasets/demo.yaml"
+
+
+def demo(bundle_run: Callable[..., None]) -> None:
+    """Make virtual brains in `demo/`, train on them, evaluate and register a pair.
+
+    Args:
+        bundle_run: runs a workflow by its name and its config files, with overrides.
+    """
+    shutil.rmtree("demo", ignore_errors=True)
+    print("Virtual people from the ICBM152 template, each with a field of its own ...", flush=True)
+    size = (64, 80, 64)
+    write_dataset("demo/data", size=size, num_training=12, num_validation=4)
+    bundle_run("training", f"['{TRAIN}','{DEMO}']")
+    bundle_run("evaluating", f"['{TRAIN}','configs/evaluate.json','{DEMO}']")
+    pair = validation_pairs("demo/data")[0]
+    fixed, moving = (os.path.relpath(pair[role]["image"]) for role in ("fixed", "moving"))
+    files = {"fixed": fixed, "moving": moving, "output_dir": "demo/registration", "weights": "demo/training/model.pt"}
+    # The network expects voxels as it was trained on.
+    spacing = float(read_grid(fixed).affine[0, 0])
+    options = {**files, "init": "none", "network_spacing": spacing, "network_size": list(size)}
+    bundle_run("inference", "configs/inference.json", **options)
+    print("\nThe report of the registration: demo/registration/report.html")
+    print("The course of the training:     demo/training/loss_curve.png")

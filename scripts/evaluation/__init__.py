@@ -1,0 +1,15 @@
+"""What configs/evaluate.json names, and the studies: comparison, baselines, benchmarks."""
+
+from scripts.evaluation.benchmark import benchmark_training
+from scripts.evaluation.comparison import compare
+from scripts.evaluation.scoring import evaluate_batch, score_inputs
+from scripts.evaluation.tables import LabelTable, MetricTable
+
+__all__ = [
+    "LabelTable",
+    "MetricTable",
+    "benchmark_training",
+    "compare",
+    "evaluate_batch",
+    "score_inputs",
+]

@@ -1,0 +1,192 @@
+"""The methods that the comparison sets against each other: each a function from a pair of images to a field."""
+
+import copy
+import os
+from collections.abc import Callable, Sequence
+from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from scripts.geometry import Field, from_displacement
+from scripts.io import file_sha256, load_weights, read_transform, scan_name
+from scripts.networks import PaddedInferer
+from scripts.networks.voxelmorph import VoxelMorphBaseline
+from scripts.registration import refine
+from scripts.runtime import InputError
+
+METHODS = ("affine", "syn", "syn_cc", "voxelmorph", "msfbnet", "refined")
+
+# antspyx's SyNOnly: mutual information by default, cross-correlation in a radius of 2 as ANTs' own scripts have it.
+SYN: dict[str, dict[str, Any]] = {
+    "syn": {},
+    "syn_cc": {"syn_metric": "CC", "syn_sampling": 2, "reg_iterations": (100, 50, 0)},
+}
+
+
+class Method(NamedTuple):
+    """One way to register a pair.
+
+    Attributes:
+        kind: which of `METHODS`.
+        name: of its row; the kind, or what else tells several of one kind apart, too.
+        weights: sha256 of the file of its weights; empty where it has none.
+        network: what these are the weights of, as the config says it; the same weights fit several.
+        field: takes a pair `(1, 2, D, H, W)` in [0, 1], fixed and moving, and the `(4, 4)` from a voxel of their grid
+            to RAS mm; returns the field `(1, 3, D, H, W)`, voxels.
+    """
+
+    kind: str
+    name: str
+    weights: str
+    network: str
+    field: Callable[[Tensor, NDArray[np.floating]], Tensor]
+
+
+def make_methods(
+    kinds: Sequence[str],
+    network: nn.Module,
+    definition: str = "",
+    weights: str | None = None,
+    voxelmorph_weights: str | None = None,
+    refine_steps: int = 50,
+    threads: int | None = None,
+    bf16: bool = False,
+) -> list[Method]:
+    """The methods of a comparison, in the order of its rows.
+
+    Args:
+        kinds: of `METHODS`.
+        network: that the weights fit.
+        definition: what it is, as the config says it.
+        weights: a file, or several with commas between, each of which may have a name of its own: `NAME=FILE`.
+        voxelmorph_weights: a file; without one, `voxelmorph` is left out, with a note.
+        refine_steps: of `refined`.
+        threads: of ANTs.
+        bf16: whether our network computes in bfloat16; VoxelMorph is as MONAI has it.
+
+    Raises:
+        InputError: for an unknown method, weights that are missing, do not fit or share a name, or without antspyx
+            where it is needed.
+    """
+    unknown = [kind for kind in kinds if kind not in METHODS]
+    if unknown:
+        raise InputError(f"--methods {unknown[0]}: choose of {','.join(METHODS)}")
+    trained = _trained(network, weights) if {"msfbnet", "refined"} & set(kinds) else []
+    methods: list[Method] = []
+    for kind in kinds:
+        if kind == "affine":
+            methods.append(Method(kind, kind, "", "", affine_only))
+        elif kind in SYN:
+            methods.append(Method(kind, kind, "", "", syn(import_ants(threads), **SYN[kind])))
+        elif kind == "voxelmorph" and voxelmorph_weights is None:
+            print("voxelmorph: left out, as there are no --voxelmorph_weights", flush=True)
+        elif kind == "voxelmorph":
+            baseline = load_weights(VoxelMorphBaseline(), str(voxelmorph_weights))
+            methods.append(Method(kind, kind, file_sha256(str(voxelmorph_weights)), "", predicted(baseline)))
+        elif kind == "msfbnet":
+            methods += [
+                Method(kind, f"msfbnet {name}", digest, definition, predicted(own, bf16))
+                for name, digest, own in trained
+            ]
+        else:
+            methods += [
+                Method(
+                    kind, f"refined {name}, {refine_steps} steps", digest, definition, refined(own, refine_steps, bf16)
+                )
+                for name, digest, own in trained
+            ]
+    return methods
+
+
+def affine_only(image: Tensor, affine: NDArray[np.floating]) -> Tensor:
+    """The field of zeros: the images lie where the affine alignment has put them."""
+    return torch.zeros_like(image[:, :1]).repeat(1, 3, 1, 1, 1)
+
+
+def syn(ants: ModuleType, **options: Any) -> Callable[[Tensor, NDArray[np.floating]], Tensor]:
+    """ANTs' SyN (Avants et al., MedIA 2008), from the identity; ANTs hands its field over in a file.
+
+    Args:
+        ants: the module.
+        options: of `ants.registration` with `SyNOnly`.
+    """
+
+    def register(image: Tensor, affine: NDArray[np.floating]) -> Tensor:
+        fixed, moving = (_ants_image(ants, array, affine) for array in image[0].numpy())
+        with TemporaryDirectory() as folder:
+            found = ants.registration(fixed, moving, "SyNOnly", outprefix=f"{folder}/", **options)
+            # The other one of these files is the identity that it began with.
+            warp = next(path for path in found["fwdtransforms"] if path.endswith("Warp.nii.gz"))
+            field = read_transform(warp)
+        assert isinstance(field, Field)
+        voxels = from_displacement(field.displacement, affine, np.eye(4), affine)
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(voxels, -1, 0)))[None]
+
+    return register
+
+
+def predicted(network: nn.Module, bf16: bool = False) -> Callable[[Tensor, NDArray[np.floating]], Tensor]:
+    """A network's field, by `PaddedInferer`."""
+    network.eval()
+    infer = PaddedInferer(bf16)
+
+    def register(image: Tensor, affine: NDArray[np.floating]) -> Tensor:
+        with torch.no_grad():
+            return infer(image, network)
+
+    return register
+
+
+def refined(network: nn.Module, steps: int, bf16: bool = False) -> Callable[[Tensor, NDArray[np.floating]], Tensor]:
+    """A network's field, refined on the pair."""
+    predict = predicted(network, bf16)
+    return lambda image, affine: refine(image, predict(image, affine), steps).field
+
+
+def import_ants(threads: int | None = None) -> ModuleType:
+    """ANTs for Python.
+
+    Args:
+        threads: that it uses; only the first call sets them.
+
+    Raises:
+        InputError: if it is not installed.
+    """
+    if threads is not None:
+        os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
+    try:
+        import ants
+    except ImportError as error:
+        raise InputError(
+            "--methods syn: antspyx is not installed; python -m pip install '.[compare]', or choose other --methods"
+        ) from error
+    return ants
+
+
+def _ants_image(ants: ModuleType, array: NDArray[np.float32], affine: NDArray[np.floating]) -> Any:
+    """An image in its place: ANTs' world is LPS."""
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    return ants.from_numpy(
+        np.asarray(array, np.float32), tuple(lps[:3, 3]), tuple(spacing), direction=lps[:3, :3] / spacing
+    )
+
+
+def _trained(network: nn.Module, weights: str | None) -> list[tuple[str, str, nn.Module]]:
+    """Name, sha256 and network of each set of weights."""
+    if weights is None:
+        raise InputError("--methods msfbnet, refined: want --weights FILE, or NAME=FILE,NAME=FILE for several sets")
+    trained = []
+    for entry in weights.split(","):
+        name, _, path = entry.rpartition("=")
+        own = load_weights(copy.deepcopy(network), path)
+        trained.append((name or scan_name(path), file_sha256(path), own))
+    names = [name for name, _, _ in trained]
+    if len(set(names)) < len(names):
+        raise InputError(f"--weights {weights}: two sets of one name; name them NAME=FILE,NAME=FILE")
+    return trained

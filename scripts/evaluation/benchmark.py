@@ -1,0 +1,190 @@
+"""What a training step costs: its parts, memory and calls, beside what the device can do and beside another version."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from scripts.evaluation.benchmark_table import OURS, THEIRS, Device, Rounds, table_rows, write_tables
+from scripts.evaluation.benchmark_worker import Figures
+from scripts.io import read_configs
+from scripts.registration import start_registration
+from scripts.runtime import EXIT_MEMORY, InputError, child_environment
+from scripts.synthesis import label_map_files
+
+WORKER = Path(__file__).with_name("benchmark_worker.py").resolve()
+SIZES = {  # voxels of the images, and voxels of the label maps per voxel
+    "2mm": ((80, 112, 96), 2),
+    "boxes": ((96, 112, 96), 1),
+    "full": ((160, 224, 192), 1),
+}
+STEPS = {"cpu": 3, "cuda": 20}
+MATRIX_WIDTH = {"cpu": 2048, "cuda": 8192}
+COPIED_BYTES = {"cpu": 2**28, "cuda": 2**30}
+
+
+def benchmark_training(
+    output_dir: str,
+    sizes: str = ",".join(SIZES),
+    steps: int | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    label_dir: str | None = None,
+    against: str | None = None,
+    rounds: int = 3,
+    config_file: str = "configs/train.json",
+) -> None:
+    """Measure training steps of batch size 1, and write `benchmark.csv` and `benchmark.md`.
+
+    Args:
+        output_dir: where the tables go.
+        sizes: of `SIZES`, with commas between.
+        steps: to take the medians of; by default as in `STEPS`.
+        threads: of the CPU.
+        device: cpu or cuda; by default the GPU where there is one.
+        label_dir: folder of label maps to synthesize the pairs from; without it they are smooth noise in memory.
+        against: commit to measure in turn with the files in the current folder.
+        rounds: how many times in turn; without `against` it is once.
+        config_file: of the training, in the current folder or in that commit; or several files, with commas between.
+
+    Raises:
+        InputError: for bad files or arguments.
+    """
+    start_registration(output_dir, 0, threads)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    steps = STEPS[device] if steps is None else steps
+    _check_arguments(sizes, steps, rounds, device, label_dir)
+    config = read_configs(config_file)
+    config["device"] = f"$torch.device('{device}')"
+    options = {"config_file": config_file, "device": device, "steps": steps, "threads": threads, "label_dir": label_dir}
+    with ExitStack() as stack:
+        folders = {OURS: Path.cwd()}
+        if against is not None:
+            folders[THEIRS] = stack.enter_context(checkout(against))
+        measured = measure_device(device, bf16=config.get_parsed_content("train#inferer").bf16)
+        rows = []
+        for size in sizes.split(","):
+            runs = alternating(size, folders, rounds if against else 1, options)
+            rows += table_rows(size, SIZES[size][0], runs, measured)
+    write_tables(Path(output_dir), rows, measured, against, steps)
+
+
+@contextmanager
+def checkout(commit: str) -> Iterator[Path]:
+    """The files of a commit, in a folder that is there meanwhile.
+
+    Raises:
+        InputError: without git, outside a git checkout, or for a commit that is not in it.
+    """
+    found = _git(commit, "rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}")
+    with TemporaryDirectory(prefix="msfbnet-") as parent:
+        folder = Path(parent) / "checkout"
+        try:
+            _git(commit, "worktree", "add", "--detach", str(folder), found)
+            yield folder
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", folder], capture_output=True, check=False)
+
+
+def alternating(
+    size: str, folders: Mapping[str, Path], rounds: int, options: Mapping[str, object]
+) -> dict[str, Rounds]:
+    """Measure every version, then each again, so that other load on the machine hits all alike.
+
+    Args:
+        size: one of `SIZES`.
+        folders: of the versions, by name.
+        rounds: how many times.
+        options: of the worker; those that are None are left out.
+
+    Returns:
+        The worker's figures for each version, round by round.
+    """
+    voxels, spacing = SIZES[size]
+    words = ["--spacing", str(spacing), "--size", *map(str, voxels)]
+    words += [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    runs: dict[str, Rounds] = {name: [] for name in folders}
+    for number in range(1, rounds + 1):
+        for name, folder in folders.items():
+            figures = _run_worker(folder, words)
+            runs[name].append(figures)
+            seconds = f"{figures['step_seconds']:.3g} s, {figures['step_cpu_seconds']:.3g} CPU seconds a step"
+            print(f"{size}, {name}, round {number} of {rounds}: {seconds}", flush=True)
+    return runs
+
+
+def measure_device(name: str, bf16: bool) -> Device:
+    """Measure products of large matrices, in bfloat16 or float32, and large copies.
+
+    Args:
+        name: cpu or cuda.
+        bf16: whether the network computes in bfloat16.
+    """
+    device, precision = torch.device(name), torch.bfloat16 if bf16 else torch.float32
+    matrix = torch.randn(2 * (MATRIX_WIDTH[name],), device=device, dtype=precision)
+    product_seconds = _least_seconds(lambda: matrix @ matrix, device)
+    source = torch.ones(COPIED_BYTES[name], device=device, dtype=torch.uint8)
+    target = torch.empty_like(source)
+    copy_seconds = _least_seconds(lambda: target.copy_(source), device)
+    return Device(
+        name=torch.cuda.get_device_name() if name == "cuda" else "CPU",
+        threads=torch.get_num_threads(),
+        precision="bfloat16" if bf16 else "float32",
+        gflop_per_second=2 * len(matrix) ** 3 / product_seconds / 1e9,
+        copied_gb_per_second=2 * source.nbytes / copy_seconds / 1e9,
+    )
+
+
+def _least_seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Of some times: the others were disturbed, or the first ones."""
+    seconds = []
+    for _ in range(10):
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def _check_arguments(sizes: str, steps: int, rounds: int, device: str, label_dir: str | None) -> None:
+    unknown = [size for size in sizes.split(",") if size not in SIZES]
+    if unknown:
+        raise InputError(f"--sizes {unknown[0]}: choose of {','.join(SIZES)}")
+    for name, value in (("steps", steps), ("rounds", rounds)):
+        if value < 1:
+            raise InputError(f"--{name} {value}: want a number from 1")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch finds no GPU; give --device cpu")
+    if label_dir is not None:
+        label_map_files(label_dir)
+
+
+def _run_worker(folder: Path, words: Sequence[str]) -> Figures:
+    # MONAI warns at every run that configs are code; torch's profiler reports that it starts and stops.
+    quiet = {"PYTHONWARNINGS": "ignore", "KINETO_LOG_LEVEL": "99"}
+    command = [sys.executable, str(WORKER), *words]
+    environment = {**child_environment(), **quiet}  # threads wait as in training
+    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode < 0:
+        print("error: the measurement was killed, most likely for want of memory", file=sys.stderr)
+        sys.exit(EXIT_MEMORY)
+    if done.returncode:
+        sys.exit(done.returncode)  # it has told why
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _git(commit: str, *words: str) -> str:
+    try:
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
+    except FileNotFoundError as error:
+        raise InputError(f"--against {commit}: needs git, which is not installed") from error
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.strip().splitlines()[-1]
+        raise InputError(f"--against {commit}: git says '{said}'; give a commit of this folder's history") from error

@@ -1,0 +1,166 @@
+"""The rows of a comparison: kept in a CSV file while they are measured, shown as Markdown tables."""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from scripts.evaluation.baselines import Method
+from scripts.io import write_complete
+from scripts.metrics import summarise
+from scripts.runtime import InputError
+
+Row = dict[str, Any]
+
+_KEYS = ("study", "pair", "method", "weights", "network")
+_COLUMNS = {
+    "dice": ("Dice", ".4f"),
+    "hd95": ("HD95 (mm)", ".2f"),
+    "ndv_percent": ("NDV (%)", ".2g"),
+    "sdlogj": ("SDlogJ", ".3f"),
+    "lncc": ("LNCC", ".3f"),
+    "tre": ("TRE (mm)", ".2f"),
+    "inverse_consistency_mm": ("both orders (mm)", ".2f"),
+    "seconds": ("seconds", ".1f"),
+    "cpu_seconds": ("CPU seconds", ".1f"),
+    "peak_memory_mb": ("peak memory (MB)", ".0f"),
+}
+_FIGURES = {  # of each study, pair by pair
+    "validation": ("dice", "Mean Dice of each validation pair"),
+    "rescan": ("displacement_mm", "One person scanned twice: mean displacement inside the brain (mm)"),
+    "landmarks": ("tre", "Raw scans with landmarks: target registration error (mm)"),
+}
+
+
+class Results:
+    """Rows of figures, each in the file as soon as it is added; what is there already is kept.
+
+    Args:
+        path: of the CSV: `study`, `pair`, `method`, `weights` (sha256 of the file), `network`, then the
+            figures.
+
+    Raises:
+        InputError: if there is a file that is no such table.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = _read(path)
+
+    def has(self, study: str, pair: str, method: Method) -> bool:
+        """Whether this was measured, with the same weights in the same network."""
+        return any(row["pair"] == pair and _same(row, study, method) for row in self.rows)
+
+    def add(self, study: str, pair: str, method: Method, figures: Mapping[str, float]) -> None:
+        """Write a row."""
+        key = dict(zip(_KEYS, (study, pair, method.name, method.weights, method.network), strict=True))
+        # Read anew: another run may have added rows meanwhile.
+        self.rows = [*_read(self.path), {**key, **figures}]
+
+        def write(file: TextIO) -> None:
+            writer = csv.DictWriter(file, list(dict.fromkeys(name for row in self.rows for name in row)))
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+        write_complete(self.path, write)
+
+
+def comparison_text(rows: Sequence[Row], methods: Sequence[Method], studies: Mapping[str, Sequence[str]]) -> str:
+    """The tables, in Markdown.
+
+    Args:
+        rows: of `Results`.
+        methods: the rows to show, in this order.
+        studies: pairs of each study.
+    """
+    found = {
+        study: {
+            method.name: {row["pair"]: row for row in rows if row["pair"] in pairs and _same(row, study, method)}
+            for method in methods
+        }
+        for study, pairs in studies.items()
+    }
+    parts = [
+        "# Comparison on the validation pairs\n\nMean ± standard deviation over the pairs; NDV where the moving image "
+        "is above 0; both orders: how far a point of the fixed brain is from itself after both fields; seconds, CPU "
+        "seconds (all threads) and the process's peak memory are those of the field alone.\n",
+        _summary(found["validation"]),
+    ]
+    for study, by_method in found.items():
+        figure, title = _FIGURES[study]
+        parts.append(f"## {title}\n\n{_pair_by_pair(by_method, studies[study], figure)}")
+    weights = [f"- {method.name}: {method.weights}" for method in methods if method.weights]
+    return "\n".join([*parts, *(["## Weights, sha256\n", *weights] if weights else [])]) + "\n"
+
+
+def _same(row: Row, study: str, method: Method) -> bool:
+    """Whether a row is of this method, with the same weights in the same network."""
+    found = (row["study"], row["method"], row["weights"], row["network"])
+    return found == (study, method.name, method.weights, method.network)
+
+
+def _summary(by_method: Mapping[str, Mapping[str, Row]]) -> str:
+    """One row for each method: the means, and the CPU time as a ratio to SyN's on the same pairs."""
+    summaries = {name: summarise([_floats(row) for row in rows.values()]) for name, rows in by_method.items()}
+    shown = [figure for figure in _COLUMNS if any(figure in summary for summary in summaries.values())]
+    header = ["method", "pairs", *(_COLUMNS[figure][0] for figure in shown), "CPU ÷ syn"]
+    body = []
+    for name, rows in by_method.items():
+        cells = [_mean_and_std(summaries[name].get(figure), _COLUMNS[figure][1]) for figure in shown]
+        body.append([name, str(len(rows)), *cells, _ratio(rows, by_method.get("syn", {}))])
+    return _table(header, body)
+
+
+def _pair_by_pair(by_method: Mapping[str, Mapping[str, Row]], pairs: Sequence[str], figure: str) -> str:
+    """One row for each pair, one column for each method that was measured on any."""
+    measured = {name: rows for name, rows in by_method.items() if any(figure in row for row in rows.values())}
+    form = _COLUMNS.get(figure, ("", ".2f"))[1]
+    body = [
+        [
+            pair,
+            *(f"{row[figure]:{form}}" if figure in (row := rows.get(pair, {})) else "–" for rows in measured.values()),
+        ]
+        for pair in pairs
+    ]
+    means = [summarise([_floats(row) for row in rows.values()])[figure] for rows in measured.values()]
+    body.append(["mean ± std", *(_mean_and_std(mean, form) for mean in means)])
+    return _table(["fixed_moving", *measured], body)
+
+
+def _ratio(rows: Mapping[str, Row], syn: Mapping[str, Row]) -> str:
+    common = [(rows[pair]["cpu_seconds"], syn[pair]["cpu_seconds"]) for pair in rows if pair in syn]
+    return f"{sum(ours for ours, _ in common) / sum(theirs for _, theirs in common):.2f}" if common else "–"
+
+
+def _mean_and_std(summary: Mapping[str, float] | None, form: str) -> str:
+    if summary is None or math.isnan(summary["mean"]):
+        return "–"
+    return f"{summary['mean']:{form}} ± {summary['std']:{form}}"
+
+
+def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _floats(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name not in _KEYS}
+
+
+def _read(path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if not set(_KEYS) <= set(reader.fieldnames or ()):
+                raise ValueError
+            return [
+                {key: cell if key in _KEYS else float(cell) for key, cell in row.items() if key in _KEYS or cell}
+                for row in reader
+            ]
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: no table of an earlier comparison; move it away or choose another --output_dir"
+        ) from error

@@ -1,0 +1,34 @@
+"""The world in millimeters: grids, transforms, resampling, affine alignment. Knows no files.
+
+World positions are RAS in mm, `x = affine @ i` for voxel `i`. Arrays are NumPy, spatial axes first; only the voxel
+field keeps the channel first, `(3, X, Y, Z)`, as the tensors of `scripts.spatial`.
+"""
+
+from scripts.geometry.alignment import align
+from scripts.geometry.displacement import from_displacement, jacobian_map, to_displacement
+from scripts.geometry.grid import Grid, describe_grid, is_sheared, largest_distance, orientation, same_grid
+from scripts.geometry.network_grid import network_grid, world_box
+from scripts.geometry.resample import resample, value_outside
+from scripts.geometry.transforms import Affine, Chain, Field, Transform, as_field
+
+__all__ = [
+    "Affine",
+    "Chain",
+    "Field",
+    "Grid",
+    "Transform",
+    "align",
+    "as_field",
+    "describe_grid",
+    "from_displacement",
+    "is_sheared",
+    "jacobian_map",
+    "largest_distance",
+    "network_grid",
+    "orientation",
+    "resample",
+    "same_grid",
+    "to_displacement",
+    "value_outside",
+    "world_box",
+]

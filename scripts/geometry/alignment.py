@@ -1,0 +1,237 @@
+"""Affine pre-alignment of two scans, whatever their positions and contrasts, by mutual information (SimpleITK).
+
+Both scans are first put on grids along the RAS axes. So the result follows from what they show and where, not from how
+their voxels are stored. Rotations all around are tried at 8 mm, the better ones refined, the best refined further.
+"""
+
+import itertools
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects, gaussian_filter
+from scipy.spatial.transform import Rotation
+
+from scripts.geometry.network_grid import world_box
+from scripts.geometry.resample import resample
+from scripts.geometry.transforms import Affine
+
+Matrix = NDArray[np.float64]
+
+_SPACINGS = (8.0, 4.0, 2.0)  # mm, of the levels
+_MARGIN = 40.0  # mm of zeros around a scan: points that leave it must count as background, not drop out
+_RIM = 10.0  # mm of background around the fixed scan that is compared as well
+_FOREGROUND = 0.1
+_BINS = 32
+_KEPT = 16  # of all starts, at the coarsest level
+_POINTS = (4_000, 15_000, 40_000)  # at which the scans are compared, at each level
+# Scale of the linear part's steps, mm. A brain's own radius is 40 mm, but with that the climb zigzags along rotations
+# and stretches and hardly shifts.
+_RADIUS = 160.0
+_PRECISION = 1e-3  # of a voxel, when to stop
+_ITERATIONS = {"rigid": (60, 60, 60), "affine": (600, 600, 100)}  # at each level
+_RELAXATION = 0.95
+_SCALE = 2.0  # the largest stretch between two brains
+_ANISOTROPY = 1.6  # the largest ratio of the stretches along two axes
+
+
+def align(
+    fixed: NDArray,
+    fixed_affine: Matrix,
+    moving: NDArray,
+    moving_affine: Matrix,
+    kind: Literal["affine", "rigid"] = "affine",
+    fixed_mask: NDArray | None = None,
+    moving_mask: NDArray | None = None,
+    seed: int = 0,
+) -> Matrix:
+    """Find the affine or rigid map between two scans.
+
+    Args:
+        fixed: `(X, Y, Z)` in [0, 1], background 0.
+        fixed_affine: `(4, 4)`, voxel to RAS mm.
+        moving: of any grid.
+        moving_affine: its affine.
+        kind: `affine` or `rigid`.
+        fixed_mask: on the grid of `fixed`, above 0 where it counts; everywhere if None.
+        moving_mask: on the grid of `moving`, likewise.
+        seed: of the points at which the scans are compared.
+
+    Returns:
+        `(4, 4)`, points of the fixed to points of the moving scan, RAS mm. A rigid map, with a warning, where the
+        affine one came out wilder than brains differ.
+
+    Raises:
+        ValueError: for another kind, or a scan without foreground.
+    """
+    if kind not in ("affine", "rigid"):
+        raise ValueError(f"kind is affine or rigid, not {kind}")
+    with _one_thread():
+        return _align(
+            _Pyramid(fixed, fixed_affine, fixed_mask), _Pyramid(moving, moving_affine, moving_mask), kind, seed
+        )
+
+
+class _Pyramid:
+    """A scan on grids of 8, 4 and 2 mm along the RAS axes.
+
+    ITK's world is used with RAS numbers here: both scans are, so the transform comes out in RAS.
+    """
+
+    def __init__(self, image: NDArray, affine: Matrix, mask: NDArray | None) -> None:
+        values = np.asarray(image, dtype=np.float32)
+        if mask is not None:
+            values = values * (np.asarray(mask) > 0)
+        inside = values > _FOREGROUND
+        # Rounded here and below: what rounding errors of another storage change must not grow on the way.
+        low, high = np.round(world_box(inside, affine), 6)
+        # Of the foreground's shape, not of its brightness, which differs between contrasts.
+        middle = np.argwhere(inside).mean(axis=0)
+        self.centre = np.round(Affine(np.asarray(affine, dtype=np.float64))(middle[None])[0], 6)
+        finest = _SPACINGS[-1]
+        step = round(_SPACINGS[0] / finest)
+        size = step * np.ceil((high - low) / _SPACINGS[0]).astype(int) + step
+        grid = np.diag([finest, finest, finest, 1.0])
+        grid[:3, 3] = (low + high) / 2 - finest * (size - 1) / 2
+        level = resample(*_smooth_core(values, inside, affine), size.tolist(), grid)
+        level = np.pad(level.round(4), round(_MARGIN / finest))
+        grid[:3, 3] -= finest * round(_MARGIN / finest)
+        levels = [level]
+        while len(levels) < len(_SPACINGS):
+            levels.append(gaussian_filter(levels[-1], 1.0, mode="constant")[::2, ::2, ::2])
+        self.images = [
+            _itk(array, grid[:3, 3], spacing) for array, spacing in zip(levels[::-1], _SPACINGS, strict=True)
+        ]
+        # What is outside the rim needs no place in a fixed scan.
+        outer = [round((_MARGIN - 2 * _SPACINGS[0]) / spacing) for spacing in _SPACINGS]
+        self.near = [image[cut:-cut, cut:-cut, cut:-cut] for image, cut in zip(self.images, outer, strict=True)]
+        self.rims = [_rim(image, spacing) for image, spacing in zip(self.near, _SPACINGS, strict=True)]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in one order, so the same result every time and on any machine.
+
+    The methods' own numbers of threads do not reach their metrics, hence ITK's global one; so few points gain little
+    from more threads.
+    """
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def _align(target: _Pyramid, source: _Pyramid, kind: str, seed: int) -> Matrix:
+    matrices = _best(_starts(target.centre, source.centre), target, source, 0, _KEPT)
+    matrices = [_refine(matrix, target, source, 0, "rigid", seed) for matrix in matrices]
+    matrices = [_refine(matrix, target, source, 1, "rigid", seed) for matrix in _best(matrices, target, source, 1, 3)]
+    rigid = _best(matrices, target, source, 1, 1)[0]
+    if kind == "affine":
+        affine = rigid
+        for level in range(len(_SPACINGS)):
+            affine = _refine(affine, target, source, level, "affine", seed)
+        if _plausible(affine):
+            return affine
+        warnings.warn("the affine alignment stretches more than brains differ; the rigid one is used", stacklevel=3)
+    return _refine(rigid, target, source, 2, "rigid", seed)
+
+
+def _smooth_core(
+    values: NDArray[np.float32], inside: NDArray[np.bool_], affine: Matrix
+) -> tuple[NDArray[np.float32], Matrix]:
+    """The box of the foreground, smoothed against aliasing on the finest grid, and its affine."""
+    spacing = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
+    sigma = 0.4 * _SPACINGS[-1] / spacing
+    rim = np.ceil(4 * sigma).astype(int) + 1
+    box = find_objects(inside.view(np.uint8))[0]
+    corner = np.array([part.start for part in box]) - rim
+    padded = np.pad(values, [(n, n) for n in rim])
+    core = padded[tuple(slice(part.start, part.stop + 2 * n) for part, n in zip(box, rim, strict=True))]
+    matrix = np.array(affine, dtype=np.float64)
+    matrix[:3, 3] += matrix[:3, :3] @ corner
+    return gaussian_filter(core, sigma, mode="constant"), matrix
+
+
+def _itk(array: NDArray, origin: NDArray[np.float64], spacing: float) -> sitk.Image:
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    image.SetOrigin(origin.tolist())
+    image.SetSpacing([spacing] * 3)
+    return image
+
+
+def _rim(image: sitk.Image, spacing: float) -> sitk.Image:
+    """The foreground and what is near it: where a fixed scan is compared."""
+    inside = sitk.Cast(image > _FOREGROUND, sitk.sitkUInt8)
+    return sitk.BinaryDilate(inside, [max(1, round(_RIM / spacing))] * 3, sitk.sitkBox)
+
+
+def _starts(fixed_centre: NDArray[np.float64], moving_centre: NDArray[np.float64]) -> list[Matrix]:
+    """Rotations all around, at most about 30 degrees apart, that keep the centres together."""
+    tilts = [Rotation.identity()]
+    tilts += [Rotation.from_rotvec(np.radians(30) * axis * sign) for axis in np.eye(3) for sign in (-1, 1)]
+    corners = np.array(list(itertools.product((-1.0, 1.0), repeat=3))) / np.sqrt(3)
+    tilts += [Rotation.from_rotvec(np.radians(40) * corner) for corner in corners]
+    starts = []
+    for tilt, turn in itertools.product(tilts, Rotation.create_group("O")):
+        matrix = np.eye(4)
+        matrix[:3, :3] = (turn * tilt).as_matrix()
+        matrix[:3, 3] = moving_centre - matrix[:3, :3] @ fixed_centre
+        starts.append(matrix)
+    return starts
+
+
+def _method(target: _Pyramid, level: int, seed: int = 0) -> sitk.ImageRegistrationMethod:
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(_BINS)
+    method.SetMetricFixedMask(target.rims[level])
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetMetricSamplingStrategy(method.RANDOM)
+    share = min(1.0, _POINTS[level] / target.near[level].GetNumberOfPixels())
+    method.SetMetricSamplingPercentage(share, seed + 1)  # 0 would be the clock
+    return method
+
+
+def _best(matrices: Sequence[Matrix], target: _Pyramid, source: _Pyramid, level: int, count: int) -> list[Matrix]:
+    """Those that make the scans most similar, best first."""
+    method = _method(target, level)
+    values = []
+    for matrix in matrices:
+        method.SetInitialTransform(_transform(matrix))
+        values.append(method.MetricEvaluate(target.near[level], source.images[level]))
+    return [matrices[index] for index in np.argsort(values, kind="stable")[:count]]
+
+
+def _refine(matrix: Matrix, target: _Pyramid, source: _Pyramid, level: int, kind: str, seed: int) -> Matrix:
+    """Climb from a matrix: `matrix @ change`, with a change near the identity, about the fixed scan's centre."""
+    change: sitk.Euler3DTransform | sitk.AffineTransform
+    change = sitk.Euler3DTransform() if kind == "rigid" else sitk.AffineTransform(3)
+    change.SetFixedParameters([*target.centre.tolist(), *change.GetFixedParameters()[3:]])
+    turning = change.GetNumberOfParameters() - 3
+    method = _method(target, level, seed)
+    method.SetMovingInitialTransform(_transform(matrix))
+    method.SetInitialTransform(change, inPlace=True)
+    method.SetOptimizerScales([_RADIUS**2] * turning + [1.0] * 3)
+    spacing = _SPACINGS[level]
+    method.SetOptimizerAsRegularStepGradientDescent(
+        spacing, spacing * _PRECISION, _ITERATIONS[kind][level], _RELAXATION
+    )
+    method.Execute(target.near[level], source.images[level])
+    found = np.eye(4)
+    found[:3, :3] = np.reshape(change.GetMatrix(), (3, 3))
+    found[:3, 3] = change.TransformPoint((0.0, 0.0, 0.0))
+    return matrix @ found
+
+
+def _transform(matrix: Matrix) -> sitk.AffineTransform:
+    return sitk.AffineTransform(matrix[:3, :3].ravel().tolist(), matrix[:3, 3].tolist())
+
+
+def _plausible(matrix: Matrix) -> bool:
+    stretches = np.linalg.svd(matrix[:3, :3], compute_uv=False)
+    return bool(stretches[0] < _SCALE and stretches[2] > 1 / _SCALE and stretches[0] / stretches[2] < _ANISOTROPY)

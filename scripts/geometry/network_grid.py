@@ -1,0 +1,83 @@
+"""The grid on which the network works: axes along the world's, around what is to be registered."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import label
+
+from scripts.geometry.transforms import Affine
+
+MARGIN = 4.0  # mm
+_HAIR = 1e-3
+_SMALLEST = 0.02  # of the foreground: smaller pieces are noise, or left over from skull-stripping
+
+
+def network_grid(
+    foreground: NDArray[np.bool_],
+    affine: NDArray[np.floating],
+    multiple: int,
+    spacing: float = 1.0,
+    least_size: Sequence[int] = (1, 1, 1),
+) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
+    """A grid along the RAS axes, centred on the foreground, with a margin.
+
+    It depends on the foreground in the world only, not on how its voxels are stored. Its lattice goes through a voxel
+    of the image, so that an image of this spacing on RAS axes needs no interpolation.
+
+    Args:
+        foreground: `(X, Y, Z)`, not empty.
+        affine: `(4, 4)`, voxel to RAS mm.
+        multiple: of which the sizes are.
+        spacing: edge of a voxel, mm.
+        least_size: voxels along each axis; a network's normalisations may want as much background as it was trained on.
+
+    Returns:
+        Size `(X, Y, Z)`, and the affine `(4, 4)`, voxel to RAS mm.
+
+    Raises:
+        ValueError: for an empty foreground.
+    """
+    low, high = world_box(foreground, affine)
+    wanted = np.maximum((high - low + 2 * MARGIN) / spacing, least_size)
+    # Sizes that are whole up to rounding must not jump to the next multiple.
+    size = (multiple * np.ceil(wanted / multiple - 1e-4)).astype(int)
+    to_world = Affine(np.asarray(affine, np.float64))
+    centre = (low + high) / 2
+    corner = centre - spacing * (size - 1) / 2
+    # Off the centre by a hair: half-way between two voxels the world decides, not the order of the axes.
+    through = to_world(np.round(to_world.inverse()(centre[None] + _HAIR)))[0]
+    shift = (through - corner) / spacing
+    # Likewise where the lattice may move up as well as down.
+    corner += spacing * (shift - np.round(shift + _HAIR))
+    matrix = np.diag([spacing, spacing, spacing, 1.0])
+    matrix[:3, 3] = corner
+    return (int(size[0]), int(size[1]), int(size[2])), matrix
+
+
+def world_box(
+    foreground: NDArray[np.bool_], affine: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lowest and highest position of a foreground's voxel centres along each axis of the world, without small pieces.
+
+    Args:
+        foreground: `(X, Y, Z)`, not empty.
+        affine: `(4, 4)`, voxel to RAS mm.
+
+    Returns:
+        Two vectors `(3,)`, RAS mm.
+
+    Raises:
+        ValueError: for an empty foreground.
+    """
+    if not foreground.any():
+        raise ValueError("the foreground is empty")
+    pieces, _ = label(foreground)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    kept = (sizes >= _SMALLEST * sizes.sum())[pieces] if sizes.max() >= _SMALLEST * sizes.sum() else foreground
+    # The extreme voxels of a set lie at the ends of its rows: fewer points, the same box.
+    ends = kept & ~(np.roll(kept, 1, axis=2) & np.roll(kept, -1, axis=2))
+    ends[:, :, [0, -1]] = kept[:, :, [0, -1]]
+    points = Affine(np.asarray(affine, np.float64))(np.argwhere(ends).astype(np.float64))
+    return points.min(axis=0), points.max(axis=0)

@@ -1,0 +1,78 @@
+"""Images on other grids: one interpolation, whatever the transform."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scripts.geometry.transforms import Affine, Chain, Transform, fill_grid
+from scripts.spatial import sample
+
+
+def resample(
+    array: NDArray,
+    affine: NDArray[np.floating],
+    shape: Sequence[int],
+    reference_affine: NDArray[np.floating],
+    transform: Transform | None = None,
+    mode: str = "linear",
+    outside: float = 0,
+) -> NDArray:
+    """Pull an image onto a reference grid.
+
+    As in ITK, an image ends half a voxel beyond its outermost voxel centres: up to there the border's value goes on.
+
+    Args:
+        array: `(X, Y, Z)`; for `nearest` of any type, of which no value is changed.
+        affine: `(4, 4)`, voxel of the image to RAS mm.
+        shape: `(X, Y, Z)` of the reference grid.
+        reference_affine: `(4, 4)`, voxel of the reference to RAS mm.
+        transform: points of the reference to points of the image, RAS mm; none is the identity.
+        mode: `linear` or `nearest`.
+        outside: value where the image has none.
+
+    Returns:
+        On the reference grid, in the image's type for `nearest`; float32 for `linear`, or float64 where the image's
+        values need that.
+
+    Raises:
+        ValueError: for another mode or an image that is not 3-D.
+    """
+    if mode not in ("linear", "nearest"):
+        raise ValueError(f"mode is linear or nearest, not {mode}")
+    if array.ndim != 3:
+        raise ValueError(f"expected an image (X, Y, Z), got shape {array.shape}")
+    to_voxels: Transform = Affine(np.linalg.inv(affine))
+    if transform is not None:
+        to_voxels = Chain([to_voxels, transform])
+    nearest = mode == "nearest"
+    values = array
+    if not nearest:
+        values = np.ascontiguousarray(array, dtype=np.result_type(array.dtype, np.float32))
+    result = np.empty(tuple(shape), dtype=values.dtype)
+
+    def pull(points: NDArray[np.float64]) -> NDArray:
+        voxels = to_voxels(points)
+        picked = _nearest(values, voxels) if nearest else _linear(values, voxels)
+        inside = ((voxels >= -0.5) & (voxels <= np.array(array.shape) - 0.5)).all(axis=1)
+        return np.where(inside, picked, values.dtype.type(outside))
+
+    fill_grid(result, reference_affine, pull)
+    return result
+
+
+def value_outside(values: NDArray) -> float:
+    """What an image is taken to be outside its grid: 0, or where all its values lie on one side of 0, the smallest."""
+    low, high = float(values.min()), float(values.max())
+    return 0.0 if low <= 0 <= high else low
+
+
+def _linear(values: NDArray, voxels: NDArray[np.float64]) -> NDArray:
+    return sample(torch.from_numpy(values)[None], torch.from_numpy(voxels))[0].numpy()
+
+
+def _nearest(values: NDArray, voxels: NDArray[np.float64]) -> NDArray:
+    # Half-way goes up, as in ITK; taken by index, so that no value passes through a float.
+    index = np.floor(voxels + 0.5).astype(np.intp).clip(0, np.array(values.shape) - 1)
+    return values[tuple(index.T)]

@@ -1,0 +1,93 @@
+"""Reading label maps and masks: whole numbers, kept exactly, on the grid of the image that they belong to."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.geometry import describe_grid, resample, same_grid
+from scripts.io.headers import find_space
+from scripts.io.images import open_image
+from scripts.io.scans import Scan, as_scan
+from scripts.io.voxels import read_voxels, replace_not_finite, share_of_equal_neighbours
+from scripts.runtime import InputError
+
+_WHOLE = 1e-3
+
+
+def read_label(path: str | Path, grid: Scan | None = None, assume_ras: bool = False) -> Scan:
+    """Read a label map; whole numbers stored as floats are fine.
+
+    Args:
+        path: the file, as in `read_scan`, with one volume.
+        grid: the image that it belongs to. On another grid, the label map is resampled by its place in the world
+            (nearest voxel), with a warning; its warnings then begin with what they are about.
+        assume_ras: as in `read_scan`.
+
+    Returns:
+        With `array` int32, or uint32 where a value needs it.
+
+    Raises:
+        InputError: as in `read_scan`, or if a value is not whole or beyond 32 bits, if every voxel is 0, or if no
+            label lies within the image. A constant map is fine.
+    """
+    return _read(path, grid, assume_ras, "label map")
+
+
+def read_mask(path: str | Path, grid: Scan, assume_ras: bool = False) -> Scan:
+    """Read a mask: a label map of which every label counts.
+
+    Args:
+        path, grid, assume_ras: as in `read_label`.
+
+    Returns:
+        With `array` bool.
+
+    Raises:
+        InputError: as in `read_label`.
+    """
+    mask = _read(path, grid, assume_ras, "mask")
+    return replace(mask, array=mask.array != 0)
+
+
+def _read(path: str | Path, grid: Scan | None, assume_ras: bool, kind: str) -> Scan:
+    image = open_image(path)
+    space = find_space(image, path, assume_ras)
+    # not as float32: that is exact only up to 2^24
+    values, warnings = replace_not_finite(read_voxels(image, path), path)
+    labels = _whole_numbers(values, path, kind)
+    if not labels.any():
+        raise InputError(f"{path}: the {kind} is empty: every voxel is 0; give another one or leave it out")
+    if 0 < share_of_equal_neighbours(labels) < 0.4:
+        warnings += (f"looks like an image, not like a {kind}; are image and labels swapped?",)
+    label = as_scan(image, path, labels, space.affine, space.source, (*space.warnings, *warnings))
+    return label if grid is None else _on_grid_of(grid, label, kind)
+
+
+def _whole_numbers(values: NDArray[Any], path: str | Path, kind: str) -> NDArray[Any]:
+    whole = values if values.dtype.kind in "iub" else np.rint(values)
+    if values.dtype.kind == "f" and float(np.abs(values - whole).max()) > _WHOLE:
+        raise InputError(f"{path}: a {kind} holds whole numbers, this file does not; is it an image?")
+    low, high = int(whole.min()), int(whole.max())
+    for dtype in (np.int32, np.uint32):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return whole.astype(dtype)
+    raise InputError(f"{path}: labels from {low} to {high} do not fit into 32 bits; renumber them")
+
+
+def _on_grid_of(image: Scan, label: Scan, kind: str) -> Scan:
+    name = f"{kind} {Path(label.path).name}"
+    warnings = [f"{name}: {warning}" for warning in label.warnings]
+    if same_grid(image.grid, label.grid):
+        return replace(label, affine=image.affine, warnings=tuple(warnings))
+    own, wanted = describe_grid(label.grid), describe_grid(image.grid)
+    array = resample(label.array, label.affine, image.array.shape, image.affine, mode="nearest")
+    if not array.any():
+        raise InputError(
+            f"{label.path}: the {kind} ({own}) does not overlap with its image {image.path} ({wanted}); "
+            "give the one that belongs to it"
+        )
+    warnings.append(f"{name}: not on the grid of its image but {own}; resampled by its place in the world")
+    return replace(label, array=array, affine=image.affine, warnings=tuple(warnings))

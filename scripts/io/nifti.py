@@ -1,0 +1,146 @@
+"""Images and fields as NIfTI files."""
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from scripts.geometry import is_sheared
+from scripts.io.opening import UNREADABLE, FilePath, check_gzip, damaged, existing_file, read_header
+from scripts.io.writing import unfinished
+from scripts.runtime import InputError
+
+_VECTOR_INTENT = 1007
+_LPS = np.array([-1, -1, 1], dtype=np.float32)
+
+
+def read_vectors(path: FilePath) -> tuple[nib.Nifti1Image, NDArray[np.float32]]:
+    """Read the vectors of a NIfTI as they are stored.
+
+    Returns:
+        The image, for its header, and its content, float32 of any shape.
+
+    Raises:
+        InputError: if the file is missing, damaged, cut short or no NIfTI, or holds NaN or infinite values.
+    """
+    image = read_header(path)
+    if not isinstance(image, nib.Nifti1Image):
+        raise InputError(f"{path}: not a NIfTI but {type(image).__name__}; a field is read from .nii or .nii.gz")
+    if image.get_data_dtype().kind not in "iuf":
+        raise InputError(f"{path}: not a field: its voxels are of type {image.get_data_dtype()}")
+    try:
+        check_gzip(existing_file(path))
+        vectors = np.asarray(image.dataobj, dtype=np.float32)
+    except UNREADABLE as error:
+        raise damaged(path, error) from error
+    check_finite(path, vectors)
+    return image, vectors
+
+
+def check_finite(path: FilePath, values: NDArray) -> None:
+    """Refuse a field with holes.
+
+    Raises:
+        InputError: if a value is NaN or infinite.
+    """
+    bad = values.size - int(np.isfinite(values).sum())
+    if bad:
+        raise InputError(f"{path}: {bad} values of the field are NaN or infinite; write it again without them")
+
+
+def save_image(
+    path: FilePath,
+    array: NDArray,
+    affine: NDArray,
+    dtype: DTypeLike | None = None,
+    slope: float = 1.0,
+    inter: float = 0.0,
+) -> None:
+    """Write an image or a series as NIfTI, such that a reader gets the values of `array`.
+
+    Args:
+        path: ends in `.nii` or `.nii.gz`; its folder exists.
+        array: `(X, Y, Z)` or `(X, Y, Z, N)`.
+        affine: `(4, 4)`, voxel to RAS mm.
+        dtype: type to store; for integers, values are rounded and clipped to what it holds. None is the array's own,
+            but for what other tools do not read: bool becomes uint8, 64-bit integers become 32-bit ones if they
+            fit, float16 becomes float32.
+        slope: the header's scl_slope, as of the image that `array` was made from: `value = slope * stored + inter`.
+        inter: the header's scl_inter.
+
+    Raises:
+        InputError: for another ending, or if the file cannot be written.
+    """
+    stored_type = _portable_type(array) if dtype is None else np.dtype(dtype)
+    image = _nifti(stored(array, stored_type, slope, inter), affine)
+    if (slope, inter) != (1.0, 0.0):
+        # nibabel then writes the numbers as they are.
+        image.header.set_slope_inter(slope, inter)
+    _write(image, path)
+
+
+def save_itk_field(path: FilePath, displacement: NDArray, affine: NDArray) -> None:
+    """Write a displacement field as an ITK vector NIfTI, which ANTs, greedy and 3D Slicer read, too.
+
+    Args:
+        path: ends in `.nii` or `.nii.gz`; its folder exists.
+        displacement: `(X, Y, Z, 3)`, RAS mm.
+        affine: `(4, 4)`, voxel to RAS mm, of the fixed image. ITK refuses to read a sheared one.
+
+    Raises:
+        ValueError: if `displacement` does not have this shape.
+        InputError: for another ending, or if the file cannot be written.
+    """
+    if displacement.ndim != 4 or displacement.shape[3] != 3:
+        raise ValueError(f"expected a displacement (X, Y, Z, 3), got shape {displacement.shape}")
+    # ITK's world is LPS; with another intent than this it reads a 5-D scalar image.
+    save_vectors(path, (displacement.astype(np.float32) * _LPS)[:, :, :, None], affine, _VECTOR_INTENT)
+
+
+def save_vectors(path: FilePath, vectors: NDArray[np.float32], affine: NDArray, intent: int) -> None:
+    """Write vectors as they are, with a NIfTI intent code.
+
+    Raises:
+        InputError: for an ending other than `.nii` and `.nii.gz`, or if the file cannot be written.
+    """
+    image = _nifti(vectors, affine)
+    image.header.set_intent(intent)
+    _write(image, path)
+
+
+def stored(array: NDArray, dtype: np.dtype, slope: float, inter: float) -> NDArray:
+    """Values as a file stores them: the slope taken out, whole numbers rounded and clipped to what the type holds."""
+    if array.dtype == dtype and (slope, inter) == (1.0, 0.0):
+        return array
+    numbers = (array.astype(np.float64) - inter) / slope
+    if dtype.kind in "iu":
+        numbers = numbers.round().clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return numbers.astype(dtype)
+
+
+def _portable_type(array: NDArray) -> np.dtype:
+    if array.dtype == bool:
+        return np.dtype(np.uint8)
+    if array.dtype == np.float16:
+        return np.dtype(np.float32)
+    if array.dtype in (np.int64, np.uint64):
+        low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+        fitting = (kind for kind in (np.int32, np.uint32) if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+        return np.dtype(next(fitting, array.dtype))
+    return array.dtype
+
+
+def _nifti(array: NDArray, affine: NDArray) -> nib.Nifti1Image:
+    # The type is named because nibabel takes 64-bit integers only then.
+    image = nib.Nifti1Image(array, affine, dtype=array.dtype)
+    image.header.set_xyzt_units("mm")
+    # A quaternion cannot hold shear, and a qform without it would contradict the sform: then the sform stands alone.
+    image.set_qform(affine, code=0 if is_sheared(affine) else 1)
+    image.set_sform(affine, code=1)
+    return image
+
+
+def _write(image: nib.Nifti1Image, path: FilePath) -> None:
+    if not str(path).lower().endswith((".nii", ".nii.gz")):
+        raise InputError(f"{path}: a NIfTI is to be written; give a name that ends in .nii.gz or .nii")
+    with unfinished(path) as file:
+        image.to_filename(file)

@@ -1,0 +1,153 @@
+"""What there is to register: one pair of files, a list of pairs, or a Learn2Reg dataset.
+
+A job is a dict of a `name`, the `folder` for its results, and `fixed` and `moving`: dicts of paths `image`, and where
+there are any `mask`, `label`, `landmarks` (CSV, RAS mm) and `keypoints` (Learn2Reg's, voxels).
+"""
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from scripts.datasets import validation_pairs
+from scripts.io import file_sha256, scan_name
+from scripts.runtime import InputError, rank, share
+
+Job = dict[str, Any]
+
+ROLES = ("fixed", "moving")
+_EXTRAS = ("mask", "label", "landmarks")
+_COLUMNS = (*ROLES, *(f"{role}_{extra}" for role in ROLES for extra in _EXTRAS), "name")
+
+
+def registration_jobs(
+    output_dir: str | os.PathLike[str],
+    files: Mapping[str, str | None],
+    pairs: str | None = None,
+    dataset_dir: str | None = None,
+    section: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> list[Job]:
+    """The jobs of a run.
+
+    The results of one pair go into `output_dir` itself; of a list or a dataset, each into a folder of its own there,
+    and pairs are left out whose results are already there, made from the same files with the same settings.
+
+    Args:
+        output_dir: where the results go.
+        files: of one pair: `fixed`, `moving`, and `fixed_mask`, `moving_label` and so on; None where not given.
+        pairs: instead, a CSV file with a header, or a JSON file with a list of objects, of the same names, with paths
+            relative to itself. A column `name` names the folders, `FIXED_MOVING` otherwise.
+        dataset_dir: instead, a Learn2Reg dataset.
+        section: of its JSON; its validation pairs where None.
+        settings: what else the results depend on, as `metrics.json` holds it.
+
+    Returns:
+        The jobs that are left to do.
+
+    Raises:
+        InputError: unless exactly one of the three is given; for a bad list or dataset, or two jobs of one name.
+    """
+    given = {name: str(path) for name, path in files.items() if path is not None}
+    if sum((bool(given), pairs is not None, dataset_dir is not None)) != 1 or (given and not set(ROLES) <= set(given)):
+        raise InputError("give either --fixed and --moving, or --pairs, or --dataset_dir")
+    if given:
+        return [{**_job(given), "folder": str(output_dir)}]
+    jobs = _dataset_jobs(str(dataset_dir), section) if pairs is None else _listed_jobs(Path(pairs).expanduser())
+    for name, count in Counter(job["name"] for job in jobs).items():
+        if count > 1:
+            raise InputError(
+                f"{pairs or dataset_dir}: {count} pairs would be written to {name}; name them in a column 'name'"
+            )
+    jobs = [{**job, "folder": str(Path(output_dir) / job["name"])} for job in jobs]
+    left = [job for job in jobs if not _is_finished(job, settings or {})]
+    if len(left) < len(jobs):
+        print(f"{len(jobs) - len(left)} of {len(jobs)} pairs are finished already")
+    return left
+
+
+def shared_jobs(**arguments: Any) -> list[Job]:
+    """This process's share of the jobs: rank 0 finds out what is left, for a folder may be finished while others look.
+
+    Args:
+        arguments: of `registration_jobs`.
+
+    Raises:
+        InputError: see there.
+    """
+    found = [registration_jobs(**arguments) if rank() == 0 else None]
+    dist.broadcast_object_list(found)
+    return share(found[0] or [])
+
+
+def _job(paths: Mapping[str, str]) -> Job:
+    job: Job = {role: {"image": paths[role]} for role in ROLES}
+    for role in ROLES:
+        job[role] |= {extra: paths[f"{role}_{extra}"] for extra in _EXTRAS if paths.get(f"{role}_{extra}")}
+    job["name"] = paths.get("name") or "_".join(scan_name(paths[role]) for role in ROLES)
+    return job
+
+
+def _dataset_jobs(dataset_dir: str, section: str | None) -> list[Job]:
+    found = validation_pairs(dataset_dir, section)
+    return [{**pair, "name": "_".join(scan_name(pair[role]["image"]) for role in ROLES)} for pair in found]
+
+
+def _listed_jobs(file: Path) -> list[Job]:
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; give a CSV or JSON list of pairs")
+    rows = _json_rows(file) if file.suffix.lower() == ".json" else _csv_rows(file)
+    if not rows:
+        raise InputError(f"{file}: no pairs in it; want a row for each, with fixed and moving")
+    jobs = []
+    for number, row in enumerate(rows, start=1):
+        unknown = [str(name) for name in row if name not in _COLUMNS]
+        if unknown:
+            raise InputError(f"{file}: unknown column {unknown[0]!r}; the columns are {', '.join(_COLUMNS)}")
+        values = {name: str(value).strip() for name, value in row.items() if value}
+        missing = [role for role in ROLES if not values.get(role)]
+        if missing:
+            raise InputError(f"{file}: pair {number} has no '{missing[0]}' image; correct it")
+        if Path(values.get("name", "x")).name != values.get("name", "x"):
+            raise InputError(f"{file}: pair {number}: the name {values['name']!r} is no name of a folder; correct it")
+        resolved = {
+            k: v if k == "name" else os.path.abspath(file.parent / Path(v).expanduser()) for k, v in values.items()
+        }
+        jobs.append(_job(resolved))
+    return jobs
+
+
+def _csv_rows(file: Path) -> Sequence[Mapping[str, Any]]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            return [row for row in csv.DictReader(stream) if any(row.values())]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file}: not a CSV file ({str(error).splitlines()[0]}); repair it") from error
+
+
+def _json_rows(file: Path) -> Sequence[Mapping[str, Any]]:
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: not a JSON file ({str(error).splitlines()[0]}); repair it") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(
+            f'{file}: want a list such as [{{"fixed": "a.nii.gz", "moving": "b.nii.gz"}}]; '
+            "a Learn2Reg dataset goes to --dataset_dir"
+        )
+    return rows
+
+
+def _is_finished(job: Job, settings: Mapping[str, Any]) -> bool:
+    """Whether its metrics.json, which is written last, tells of the same files and settings."""
+    try:
+        metrics = json.loads((Path(job["folder"]) / "metrics.json").read_text(encoding="utf-8"))
+        same_files = all(metrics[role]["sha256"] == file_sha256(job[role]["image"]) for role in ROLES)
+        return same_files and metrics["settings"] == json.loads(json.dumps(settings))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

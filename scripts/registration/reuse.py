@@ -1,0 +1,229 @@
+"""What is done with transforms once they are there: moving images and points, other formats, the Jacobian."""
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.geometry import Chain, Field, Grid, Transform, as_field, jacobian_map, resample, value_outside
+from scripts.io import (
+    Points,
+    Series,
+    check_folder,
+    check_output,
+    image_grid,
+    looks_like_labels,
+    open_series,
+    read_points,
+    read_transform,
+    save_image,
+    save_series,
+    write_points,
+    write_transform,
+)
+from scripts.runtime import InputError
+
+Paths = str | Sequence[str]
+
+IMAGE_ENDINGS = (".nii", ".nii.gz")
+
+
+def apply(
+    transform: Paths,
+    input: Paths,
+    reference: str,
+    output: str,
+    interpolation: str = "auto",
+    inverse: bool = False,
+    assume_ras: bool = False,
+) -> None:
+    """Pull images onto a reference grid.
+
+    The data type of each is kept, with its slope, and the time step of a series. Outside an image the result is 0, as
+    in ANTs; but where all values of an image lie on one side of 0, its smallest. In linear interpolation, voxels that
+    are not finite count as 0.
+
+    Args:
+        transform: one file or several; of several the first is applied first to the reference's points, as with
+            `antsApplyTransforms -t warp -t affine`.
+        input: images, 4-D series or label maps, in the space that the transform leads to.
+        reference: image that gives the grid.
+        output: file for one input; for several, a folder, in which they keep their names.
+        interpolation: `linear`; `nearest`, which changes no value; or `auto`: nearest for what looks like labels (see
+            `looks_like_labels`).
+        inverse: invert the transform, so that the reference is on its moving side.
+        assume_ras: see `find_space`.
+
+    Raises:
+        InputError: for bad files, or if the output cannot be written there or would overwrite an input.
+    """
+    transforms, inputs = _paths(transform), _paths(input)
+    outputs = _outputs(inputs, output)
+    for path in outputs:
+        check_output(path, [*transforms, *inputs, reference], IMAGE_ENDINGS)
+    grid = image_grid(reference, assume_ras)
+    images = [open_series(path, assume_ras) for path in inputs]
+    pull = _composed(transforms, inverse)
+    if sum(image.count or 1 for image in images) > 1 and not isinstance(pull, Field):
+        # Computed once for all volumes.
+        pull = as_field(pull, grid.shape, grid.affine)
+    for image, path in zip(images, outputs, strict=True):
+        mode = interpolation
+        if mode == "auto":
+            mode = "nearest" if looks_like_labels(next(image.volumes())) else "linear"
+        save_series(path, _moved(image, grid, pull, mode), grid, image)
+        print(f"{path}: {mode} interpolation" + (f", {image.count} volumes" if image.count else ""), flush=True)
+
+
+def points(
+    transform: Paths, input: str, output: str, space: str | None = None, to: str | None = None, inverse: bool = False
+) -> None:
+    """Map landmarks from the fixed to the moving space: points go the other way from images.
+
+    Points that are given in the moving space need `inverse`, or the inverse field.
+
+    Args:
+        transform: one file or several, as in `apply`.
+        input: CSV of landmarks, mm, in the space that the transform starts from.
+        output: CSV, laid out as the input.
+        space: of the positions in all these files, `ras` or `lps`; by default what their headers say, or else RAS.
+        to: CSV of the same landmarks of the other side, matched by name, or by row where the names differ: prints the
+            target registration error, and adds the columns `distance_before_mm` and `distance_mm` to the output.
+        inverse: invert the transform, so that it takes points of the moving space.
+
+    Raises:
+        InputError: for bad files, or if the output cannot be written there or would overwrite an input.
+    """
+    transforms = _paths(transform)
+    check_output(output, [*transforms, input, *([to] if to else [])], (".csv",))
+    start = read_points(input, space)
+    target = _partners(start, read_points(to, space), to) if to else None
+    end = replace(start, positions=_composed(transforms, inverse)(start.positions))
+    columns = {}
+    if target is not None:
+        for when, column, found in (("before", "distance_before_mm", start), ("after", "distance_mm", end)):
+            columns[column] = np.linalg.norm(found.positions - target, axis=1)
+            known = columns[column][~np.isnan(columns[column])]
+            figures = f"mean {known.mean():.3f}, median {np.median(known):.3f}, max {known.max():.3f} mm"
+            print(f"TRE {when}: {figures}, {len(known)} of {len(target)} landmarks")
+    write_points(output, end, space, columns)
+    print(f"{output}: {len(end.names)} landmarks")
+
+
+def convert(
+    transform: str,
+    output: str,
+    to: str,
+    source: str | None = None,
+    fixed: str | None = None,
+    moving: str | None = None,
+) -> None:
+    """Write a transform in another format.
+
+    Args:
+        transform: its file.
+        output: the file to write.
+        to: one of `FIELD_FORMATS`.
+        source: likewise; by default what the file says of itself.
+        fixed: fixed image; by default the field's own grid.
+        moving: moving image, where a format needs it.
+
+    Raises:
+        InputError: for bad files, or if the formats need an image that is not given.
+    """
+    check_output(output, [path for path in (transform, fixed, moving) if path])
+    grids = [image_grid(path) if path else None for path in (fixed, moving)]
+    read = read_transform(transform, source, *grids)
+    write_transform(output, read, to, grids[0] or _own_grid(read, transform, "--fixed"), grids[1])
+    print(f"{output}: {to}")
+
+
+def jacobian(transform: Paths, output: str, reference: str | None = None) -> None:
+    """Map the determinant of a transform's Jacobian, dT/dx, in the fixed space.
+
+    Args:
+        transform: one file or several, as in `apply`.
+        output: NIfTI file, float32.
+        reference: image that gives the grid; by default the field's own.
+
+    Raises:
+        InputError: for bad files, or if no grid is given for a transform without one.
+    """
+    transforms = _paths(transform)
+    check_output(output, [*transforms, *([reference] if reference else [])], IMAGE_ENDINGS)
+    whole = _composed(transforms)
+    grid = image_grid(reference) if reference else _own_grid(whole, transforms[0], "--reference")
+    determinant = jacobian_map(as_field(whole, grid.shape, grid.affine))
+    save_image(output, determinant.astype(np.float32), grid.affine)
+    folded = 100 * np.mean(determinant <= 0)
+    print(f"{output}: {determinant.min():.3f} to {determinant.max():.3f}, {folded:.2g} % of the voxels are folded")
+
+
+def _paths(text: Paths) -> list[str]:
+    """Files of a list, or with commas between; a file may have a comma in its name, too."""
+    if not isinstance(text, str):
+        return [str(path) for path in text]
+    return [text] if Path(text).exists() else text.split(",")
+
+
+def _outputs(inputs: Sequence[str], output: str) -> list[str]:
+    """Where the results of the inputs go."""
+    if len(inputs) == 1:
+        return [output]
+    if output.endswith(IMAGE_ENDINGS):
+        raise InputError(f"{output}: {len(inputs)} inputs go into a folder; give --output the name of one")
+    names = [re.sub(r"\.mg[hz]$", ".nii.gz", Path(path).name) for path in inputs]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{name}: several inputs have this name; give them one at a time")
+    check_folder(output)
+    Path(output).mkdir(parents=True, exist_ok=True)
+    return [str(Path(output) / name) for name in names]
+
+
+def _composed(paths: Sequence[str], inverse: bool = False) -> Transform:
+    read = [read_transform(path) for path in paths]
+    whole = read[0] if len(read) == 1 else Chain(read[::-1])
+    return whole.inverse() if inverse else whole
+
+
+def _own_grid(transform: Transform, path: str, option: str) -> Grid:
+    """The grid that a transform's file has, on the side that it starts from."""
+    while isinstance(transform, Chain):
+        transform = transform.transforms[-1]
+    if not isinstance(transform, Field):
+        raise InputError(f"{path}: has no grid of its own; give {option} an image that has it")
+    return Grid(transform.displacement.shape[:3], transform.affine)
+
+
+def _moved(image: Series, grid: Grid, transform: Transform, mode: str) -> Iterator[NDArray[Any]]:
+    outside, holes = None, 0
+    for values in image.volumes():
+        if mode == "linear" and values.dtype.kind == "f":
+            finite = np.isfinite(values)
+            holes += finite.size - np.count_nonzero(finite)
+            values = np.where(finite, values, values.dtype.type(0))
+        if outside is None:
+            # One value for all volumes of a series.
+            outside = 0 if mode == "nearest" else value_outside(values)
+        yield resample(values, image.grid.affine, grid.shape, grid.affine, transform, mode, outside)
+    if holes:
+        print(f"warning: {image.path}: {holes} voxels are NaN or infinite; taken as 0", file=sys.stderr)
+
+
+def _partners(start: Points, target: Points, path: str) -> NDArray[np.float64]:
+    """Positions of the same landmarks on the other side, `(N, 3)`; NaN for one that is not there."""
+    positions = dict(zip(target.names, target.positions, strict=True))
+    unique = len(positions) == len(target.names) and len(set(start.names)) == len(start.names)
+    if unique and not positions.keys().isdisjoint(start.names):
+        return np.array([positions.get(name, [np.nan] * 3) for name in start.names])
+    if len(start.names) == len(target.names):
+        return target.positions
+    raise InputError(
+        f"{path}: {len(target.names)} landmarks for {len(start.names)}, and no names that tell which belong together"
+    )

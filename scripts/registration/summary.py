@@ -1,0 +1,46 @@
+"""The table of many registrations."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from scripts.io import write_table
+from scripts.io.tables import _print_summary
+from scripts.runtime import rank, wait_for_others
+
+
+class RegistrationTable:
+    """Write `summary.csv` and `summary.json` of all registrations in a folder, finished now or before.
+
+    A row per pair with the figures of its `metrics.json` and the seconds that it took. Nothing is written for a single
+    pair, whose results lie in the folder itself.
+
+    Args:
+        output_dir: holds a folder for each pair.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
+        self.output_dir = Path(output_dir)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine | None = None) -> None:
+        """Write the table, when all processes are done."""
+        wait_for_others()
+        if rank() > 0:
+            return
+        rows = [_figures(file) for file in sorted(self.output_dir.glob("*/metrics.json"))]
+        if rows:
+            write_table(rows, self.output_dir / "summary")
+            _print_summary(rows, self.output_dir / "summary.csv")
+
+
+def _figures(file: Path) -> dict[str, Any]:
+    metrics = json.loads(file.read_text(encoding="utf-8"))
+    figures = {name: value for name, value in metrics.items() if isinstance(value, float)}
+    return {"pair": file.parent.name, **figures, "seconds": sum(s["seconds"] for s in metrics["stages"].values())}

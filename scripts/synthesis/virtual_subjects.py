@@ -1,0 +1,236 @@
+"""Virtual subjects: an anatomy, deformed by a known diffeomorphism, in a scan with its own contrast and noise.
+
+Every subject s is `anatomy(x + phi_s(x))` with `phi_s = exp(v_s)`, so the field between two subjects is known.
+All results follow from the seed alone.
+"""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import nibabel as nib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from scripts.runtime import InputError
+from scripts.spatial import compose, integrate, warp
+from scripts.synthesis.anatomies import Anatomy, Size, icbm_anatomy, phantom_anatomy
+
+# smoothing of the velocity, as a share of the grid's size, and the amplitude at each scale
+SCALES = ((1 / 5, 1.0), (1 / 10, 0.5), (1 / 20, 0.2))
+# the velocity fades to 0 over this share of the grid at each face: nothing leaves the grid, exp(-v) inverts exp(v)
+FADE = 0.15
+
+
+class VirtualSubject(NamedTuple):
+    """One virtual person.
+
+    Attributes:
+        image: `(1, 1, X, Y, Z)` float32 in [0, 1], exactly 0 outside the brain.
+        labels: `(1, 1, X, Y, Z)` int32.
+        velocity: `(1, 3, X, Y, Z)` voxels; `integrate(velocity)` pulls the anatomy into this person,
+            `integrate(-velocity)` the person back into the anatomy.
+    """
+
+    image: Tensor
+    labels: Tensor
+    velocity: Tensor
+
+
+class VirtualPair(NamedTuple):
+    """Two virtual people and the field between them.
+
+    Attributes:
+        fixed, moving: the people.
+        field: `(1, 3, X, Y, Z)` voxels, with `moving(x + field(x))` the same place of the anatomy as `fixed(x)`.
+    """
+
+    fixed: VirtualSubject
+    moving: VirtualSubject
+    field: Tensor
+
+
+def virtual_subject(anatomy: Anatomy, seed: int, amplitude: float = 0.025) -> VirtualSubject:
+    """One person of this anatomy.
+
+    Args:
+        anatomy: what is deformed.
+        seed: which person.
+        amplitude: mean length of the velocity over the brain, as a share of the grid's mean size; between two
+            people it comes to about 1.4 times that.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    velocity = _random_velocity(anatomy.labels > 0, amplitude, generator)
+    field = integrate(velocity)
+    labels = _warp_labels(anatomy.labels[None, None], field)
+    image = warp(_own_contrast(anatomy, generator)[None, None], field)
+    image = image * _bias(image.shape[2:], generator)
+    image = image + 0.015 * torch.randn(image.shape, generator=generator)
+    return VirtualSubject(image.clamp(0.0, 1.0) * (labels > 0), labels, velocity)
+
+
+def virtual_pair(anatomy: Anatomy, seed: int, amplitude: float = 0.025) -> VirtualPair:
+    """Two people of this anatomy, and the field that pulls the second into the first; see `virtual_subject`."""
+    fixed = virtual_subject(anatomy, 2 * seed, amplitude)
+    moving = virtual_subject(anatomy, 2 * seed + 1, amplitude)
+    return VirtualPair(fixed, moving, compose(integrate(-moving.velocity), integrate(fixed.velocity)))
+
+
+def subject_points(velocity: Tensor, points: Tensor) -> Tensor:
+    """Where points of the anatomy lie in a subject.
+
+    Args:
+        velocity: of the subject, `(1, 3, X, Y, Z)`.
+        points: `(N, 3)`, whole voxels of the anatomy's grid.
+
+    Returns:
+        `(N, 3)`, voxels of the same grid.
+    """
+    inverse = integrate(-velocity)[0]
+    i, j, k = points.long().unbind(dim=1)
+    return points + inverse[:, i, j, k].T
+
+
+def write_dataset(
+    directory: str | Path,
+    size: Size,
+    num_training: int,
+    num_validation: int,
+    seed: int = 0,
+    anatomy: Literal["icbm", "shapes"] = "icbm",
+) -> Path:
+    """Write virtual people as a dataset in Learn2Reg's layout, `VIRTUAL_dataset.json`.
+
+    Each person has an image and a label map (uint8) and 100 keypoints inside the brain. The validation pairs join
+    each of the people who are not in training with the next one, in a ring.
+
+    Args:
+        directory: the new folder; it appears when it is complete.
+        size: `(X, Y, Z)`, voxels.
+        num_training: people to train on, at least 2.
+        num_validation: people to validate on, at least 2; as many pairs.
+        seed: people of different seeds are different.
+        anatomy: `icbm` (needs nilearn) or `shapes`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: if the folder holds something already, too few people are asked for, or nilearn is missing.
+    """
+    target = Path(directory).expanduser().absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{directory}: not empty; give a new folder")
+    if num_training < 2 or num_validation < 2:
+        raise InputError(f"{directory}: {num_training} training and {num_validation} validation people; want 2 or more")
+
+    brain = icbm_anatomy(size) if anatomy == "icbm" else phantom_anatomy(size)
+    generator = torch.Generator().manual_seed(seed)
+    inside = torch.nonzero(brain.labels > 0)
+    points = inside[torch.randperm(len(inside), generator=generator)[:100]].float()
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+        folder = Path(temporary) / target.name
+        for kind in ("imagesTr", "labelsTr", "keypointsTr"):
+            (folder / kind).mkdir(parents=True)
+        names = [f"VIRTUAL_{number + 1:04d}_0000" for number in range(num_training + num_validation)]
+        for number, name in enumerate(names):
+            subject = virtual_subject(brain, seed * 10_000 + number)
+            _write_subject(folder, name, subject, points, brain.spacing)
+        _write_json(folder / "VIRTUAL_dataset.json", brain, names[:num_training], names[num_training:])
+        folder.replace(target)
+    return target
+
+
+def _random_velocity(brain: Tensor, amplitude: float, generator: torch.Generator) -> Tensor:
+    size = np.array(brain.shape)
+    velocity = np.zeros((3, *brain.shape))
+    for scale, weight in SCALES:
+        for axis in range(3):
+            noise = torch.randn(brain.shape, generator=generator).numpy()
+            smooth = gaussian_filter(noise, scale * size.mean(), mode="nearest")
+            velocity[axis] += weight * smooth / smooth.std()
+    velocity *= _fade(brain.shape)
+    lengths = np.linalg.norm(velocity, axis=0)[brain.numpy()]
+    velocity *= amplitude * size.mean() / lengths.mean()
+    return torch.from_numpy(velocity).float()[None]
+
+
+def _fade(size: Sequence[int]) -> NDArray[np.float64]:
+    """A smooth window, 1 inside and 0 at the faces, `(X, Y, Z)`."""
+    ramps = []
+    for n in size:
+        position = np.arange(n) / (n - 1)
+        ramps.append(np.sin(np.pi / 2 * np.clip(np.minimum(position, 1 - position) / FADE, 0, 1)) ** 2)
+    return np.einsum("i,j,k->ijk", *ramps)
+
+
+def _warp_labels(labels: Tensor, field: Tensor) -> Tensor:
+    """Warp a label map, each voxel taking the label of the greatest weight: smoother borders than by `nearest`."""
+    warped = torch.zeros_like(labels)
+    best = torch.zeros_like(labels, dtype=torch.float32)
+    for value in torch.unique(labels).tolist():
+        weight = warp((labels == value).float(), field)
+        warped[weight > best] = value
+        best = torch.maximum(best, weight)
+    return warped
+
+
+def _own_contrast(anatomy: Anatomy, generator: torch.Generator) -> Tensor:
+    """The anatomy's intensities, each label a little brighter or darker, `(X, Y, Z)`."""
+    change = 0.04 * torch.randn(int(anatomy.labels.max()) + 1, generator=generator)
+    # blurred, so that no edges appear where two parts of one tissue meet
+    smooth = torch.from_numpy(gaussian_filter(change[anatomy.labels.long()].numpy(), 1.5))
+    return (anatomy.intensities + smooth) * (anatomy.labels > 0)
+
+
+def _bias(size: torch.Size, generator: torch.Generator) -> Tensor:
+    """A smooth factor around 1, `(1, 1, X, Y, Z)`."""
+    coarse = torch.randn((1, 1, 3, 3, 3), generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, size=list(size), mode="trilinear", align_corners=True)
+    return torch.exp(0.08 * smooth)
+
+
+def _write_subject(folder: Path, name: str, subject: VirtualSubject, points: Tensor, spacing: float) -> None:
+    size = np.array(subject.image.shape[2:])
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = -spacing * (size - 1) / 2.0
+    volumes = {"imagesTr": (subject.image * 255).round(), "labelsTr": subject.labels}
+    for kind, volume in volumes.items():
+        image = nib.Nifti1Image(volume[0, 0].numpy().astype(np.uint8), affine)
+        image.header.set_xyzt_units("mm")
+        nib.save(image, folder / kind / f"{name}.nii.gz")
+    rows = subject_points(subject.velocity, points).numpy()
+    np.savetxt(folder / "keypointsTr" / f"{name}.csv", rows, delimiter=",", fmt="%.4f")
+
+
+def _write_json(file: Path, anatomy: Anatomy, training: list[str], validation: list[str]) -> None:
+    following = validation[1:] + validation[:1]
+    content = {
+        "name": "VIRTUAL",
+        "description": "Virtual people: one anatomy, deformed by random diffeomorphisms",
+        "tensorImageSize": "3D",
+        "tensorImageShape": list(anatomy.labels.shape),
+        "modality": {"0": "MR"},
+        "labels": {"0": "background", **{str(value): name for value, name in anatomy.names.items()}},
+        "numTraining": len(training),
+        "training": [
+            {
+                "image": f"./imagesTr/{name}.nii.gz",
+                "label": f"./labelsTr/{name}.nii.gz",
+                "keypoints": f"./keypointsTr/{name}.csv",
+            }
+            for name in training
+        ],
+        "registration_val": [
+            {"fixed": f"./imagesTr/{fixed}.nii.gz", "moving": f"./imagesTr/{moving}.nii.gz"}
+            for fixed, moving in zip(validation, following, strict=True)
+        ],
+    }
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,49 @@
+"""The begin of a training."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from scripts.io import check_folder
+from scripts.runtime import WAITING, InputError, sets_waiting, start
+
+logger = logging.getLogger(__name__)
+
+
+def start_training(output_dir: str, resume: bool, seed: int) -> None:
+    """Begin training, unless it would overwrite an earlier one.
+
+    Args:
+        output_dir: where checkpoints and logs go; made if need be.
+        resume: whether to go on from the last checkpoint in it.
+        seed: for Python, NumPy and torch.
+
+    Raises:
+        InputError: if there is a checkpoint and `resume` is off, or none and it is on, or `output_dir` is a file.
+    """
+    start(seed)
+    last = Path(output_dir) / "last.pt"
+    if last.exists() and not resume:
+        raise InputError(f"{last}: an earlier training is here; add --resume true or choose another --output_dir")
+    if resume and not last.exists():
+        raise InputError(f"{last}: no such checkpoint to resume from; check --output_dir")
+    check_folder(output_dir)
+    Path(output_dir).mkdir(parents=True, exist_ok=True)
+    _warn_of_other_work()
+
+
+def _warn_of_other_work() -> None:
+    """Say so where threads would spin while the one that they wait for has no core; on a GPU few do."""
+    if sys.platform != "linux" or torch.cuda.is_available() or sets_waiting():
+        return
+    threads, load = torch.get_num_threads(), os.getloadavg()[0]
+    if threads > 1 and threads + load > (os.cpu_count() or 1) + 0.5:
+        ((name, value),) = WAITING.items()
+        logger.warning(
+            "other work keeps this machine busy (load %.1f), and %d threads that wait for each other make training "
+            "several times slower; put %s=%s before the command (see docs/performance.md)",
+            *(load, threads, name, value),
+        )

@@ -1,0 +1,25 @@
+"""Validation at the end of a training."""
+
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator
+
+
+class LastValidation:
+    """Validate after the last epoch, whatever the interval: its weights may be the best.
+
+    Args:
+        validator: the evaluator to run, unless it has just run.
+    """
+
+    def __init__(self, validator: SupervisedEvaluator) -> None:
+        self.validator = validator
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer, after MONAI's `ValidationHandler`."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Validate if this is the last epoch."""
+        epoch = engine.state.epoch
+        if epoch == engine.state.max_epochs and self.validator.state.epoch != epoch:
+            self.validator.run(epoch)

@@ -1,0 +1,135 @@
+"""What there is to register: which files, into which folder, and what is finished already."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.registration.jobs import registration_jobs
+
+NO_FILES = {"fixed": None, "moving": None, "fixed_mask": None, "moving_landmarks": None}
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
+    """`listed("fixed,moving\\na.nii,b.nii")`: the jobs of a CSV list, or of a JSON one where it is no text."""
+
+    def jobs(content: object, settings: Mapping[str, Any] | None = None, suffix: str = "") -> list[dict[str, Any]]:
+        is_text = isinstance(content, str)
+        file = tmp_path / "lists" / f"pairs{suffix or ('.csv' if is_text else '.json')}"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(content if is_text else json.dumps(content))
+        return registration_jobs(tmp_path / "out", NO_FILES, pairs=str(file), settings=settings)
+
+    return jobs
+
+
+def test_one_pair_of_files_goes_into_the_folder_itself() -> None:
+    files = NO_FILES | {"fixed": "x/a.nii.gz", "moving": "b.mgz", "fixed_mask": "m.nii"}
+    (job,) = registration_jobs("out", files)
+    assert job["folder"] == "out"
+    assert job["name"] == "a_b"
+    assert job["fixed"] == {"image": "x/a.nii.gz", "mask": "m.nii"}
+    assert job["moving"] == {"image": "b.mgz"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"files": {"fixed": "a.nii"}},
+        {"files": {"fixed_mask": "a.nii"}},
+        {"files": {"fixed": "a.nii", "moving": "b.nii"}, "dataset_dir": "data"},
+        {"pairs": "pairs.csv", "dataset_dir": "data"},
+    ],
+)
+def test_anything_but_one_kind_of_input_is_refused(refused: Callable, given: dict[str, Any]) -> None:
+    with refused("--fixed and --moving", "--pairs", "--dataset_dir"):
+        registration_jobs("out", **{"files": {}, **given})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "fixed,moving,name,moving_label\na.nii,sub/b.nii.gz,first,l.nii\nc.nii,a.nii,,\n\n",
+        [
+            {"fixed": "a.nii", "moving": "sub/b.nii.gz", "name": "first", "moving_label": "l.nii"},
+            {"fixed": "c.nii", "moving": "a.nii"},
+        ],
+    ],
+    ids=["csv", "json"],
+)
+def test_paths_of_a_list_are_relative_to_it(listed: Callable, tmp_path: Path, content: object) -> None:
+    first, second = listed(content)
+    here = tmp_path / "lists"
+    assert first["fixed"] == {"image": str(here / "a.nii")}
+    assert first["moving"] == {"image": str(here / "sub" / "b.nii.gz"), "label": str(here / "l.nii")}
+    assert (first["name"], second["name"]) == ("first", "c_a")
+    assert second["folder"] == str(tmp_path / "out" / "c_a")
+    assert "label" not in second["moving"]
+
+
+def test_a_table_of_excel_is_read(listed: Callable, tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    file = tmp_path / "lists" / "excel.csv"
+    file.write_bytes("\ufefffixed,moving\r\na.nii,b.nii\r\n".encode())
+    (job,) = registration_jobs("out", NO_FILES, pairs=str(file))
+    assert job["name"] == "a_b"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("fixed,moving\n1/T1.nii,2/T1.nii\n3/T1.nii,4/T1.nii\n", ["2 pairs", "T1_T1", "column 'name'"]),
+        ("fixed,moved\na.nii,b.nii\n", ["unknown column 'moved'", "moving"]),
+        ("fixed,moving\na.nii,\n", ["pair 1", "no 'moving'"]),
+        ("fixed,moving\na.nii,b.nii,c.nii\n", ["unknown column"]),
+        ("fixed,moving\n", ["no pairs"]),
+        ("fixed,moving,name\na.nii,b.nii,../up\n", ["'../up'", "name"]),
+        ({"training": []}, ["want a list", "--dataset_dir"]),
+        ([["a.nii", "b.nii"]], ["want a list"]),
+    ],
+)
+def test_bad_lists_are_refused(listed: Callable, refused: Callable, content: object, words: list[str]) -> None:
+    with refused(*words):
+        listed(content)
+
+
+def test_missing_and_damaged_lists_are_refused(listed: Callable, refused: Callable) -> None:
+    with refused("pairs.json", "not a JSON file"):
+        listed("{", suffix=".json")
+    with refused("nowhere.csv", "no such file"):
+        registration_jobs("out", NO_FILES, pairs="nowhere.csv")
+
+
+def test_finished_pairs_are_left_out_until_files_or_settings_change(listed: Callable, tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    for name in "abc":
+        (tmp_path / "lists" / f"{name}.nii").write_text(name)
+    table = "fixed,moving\na.nii,b.nii\nb.nii,c.nii\n"
+    settings = {"init": "affine", "weights": {"sha256": "1"}}
+    first, second = listed(table, settings)
+    digest = {name: hashlib.sha256(name.encode()).hexdigest() for name in "abc"}
+    folder = Path(first["folder"])
+    folder.mkdir(parents=True)
+    metrics = {"fixed": {"sha256": digest["a"]}, "moving": {"sha256": digest["b"]}, "settings": settings}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+    assert listed(table, settings) == [second]
+    assert listed(table, settings | {"init": "rigid"}) == [first, second]
+    (tmp_path / "lists" / "b.nii").write_text("changed")
+    assert listed(table, settings) == [first, second]
+    (folder / "metrics.json").write_text("{")
+    assert listed(table, settings) == [first, second]
+
+
+def test_dataset_gives_a_job_for_each_pair(odd_dataset: Path) -> None:
+    jobs = registration_jobs("out", NO_FILES, dataset_dir=str(odd_dataset))
+    assert [job["name"] for job in jobs] == [
+        "VIRTUAL_0003_0000_VIRTUAL_0004_0000",
+        "VIRTUAL_0004_0000_VIRTUAL_0003_0000",
+    ]
+    assert all({"image", "label", "keypoints"} <= set(job[role]) for job in jobs for role in ("fixed", "moving"))

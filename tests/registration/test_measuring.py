@@ -1,0 +1,179 @@
+"""The figures of a registration, against those worked out by hand."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nibabel.affines import from_matvec
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from scripts.geometry.grid import Grid
+from scripts.geometry.transforms import Affine, Chain, Field, as_field
+from scripts.io.scans import Scan
+from scripts.registration.measuring import Measure, _describe, _inverse_consistency, _label_overlap, _landmark_error
+
+SIZE = (8, 9, 10)
+SHIFT = from_matvec(np.eye(3), [2.0, 0, 0])
+
+
+def scan(array: NDArray, affine: NDArray | None = None) -> Scan:
+    matrix = np.eye(4) if affine is None else affine
+    return Scan("image.nii", array, matrix, np.dtype(np.float32), 1.0, 0.0, "sform (scanner)", ())
+
+
+def slab(value: int, start: int, stop: int, dtype: type = np.int32) -> NDArray:
+    """A label map that is `value` for these places along the first axis."""
+    label = np.zeros(SIZE, dtype)
+    label[start:stop] = value
+    return label
+
+
+def overlap_of(
+    fixed: NDArray,
+    moving: NDArray,
+    labels: list[int] | None = None,
+    affine: NDArray | None = None,
+    fixed_affine: NDArray | None = None,
+) -> dict[str, float]:
+    """Of two label maps: `before` by this affine, and after as they lie."""
+    return _label_overlap(
+        {
+            "fixed_scan": scan(np.zeros(fixed.shape, np.float32), fixed_affine),
+            "moving_scan": scan(np.zeros(moving.shape, np.float32)),
+            "fixed_label": fixed,
+            "moving_label": moving,
+            "affine": np.eye(4) if affine is None else affine,
+            "warp": Affine(np.eye(4)),
+        },
+        labels,
+    )
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [1, 2**24 + 1, 2**31 - 1, -5, 3_000_000_000])
+def test_any_label_value_has_its_dice(value: int) -> None:
+    """Places 1 to 4 against 3 to 6: two of four each, so 2 * 2 / (4 + 4); moved by 2, all of them."""
+    dtype = np.uint32 if value > np.iinfo(np.int32).max else np.int32
+    figures = overlap_of(slab(value, 1, 5, dtype), slab(value, 3, 7, dtype), affine=SHIFT)
+    assert figures["dice"] == pytest.approx(0.5)
+    assert figures["dice_before"] == 1.0
+    assert figures["hd95"] == pytest.approx(2.0)
+    assert figures["hd95_before"] == 0.0
+
+
+def test_neighbouring_large_labels_are_two() -> None:
+    """Which float32 cannot tell apart."""
+    assert overlap_of(slab(2**24, 1, 5), slab(2**24 + 1, 1, 5))["dice"] != pytest.approx(1.0, nan_ok=True)
+
+
+def test_labels_of_two_types_are_compared_by_value() -> None:
+    figures = overlap_of(slab(3_000_000_000, 1, 5, np.uint32), slab(-1_294_967_296, 1, 5))
+    assert np.isnan(figures["dice"])
+    assert overlap_of(slab(7, 1, 5, np.uint32), slab(7, 1, 5))["dice"] == 1.0
+
+
+def test_chosen_labels_alone_count() -> None:
+    fixed, moving = slab(1, 1, 5) + slab(9, 5, 8), slab(1, 1, 5) + slab(9, 7, 8)
+    assert overlap_of(fixed, moving)["dice"] == pytest.approx((1 + 2 * 1 / 4) / 2)
+    assert overlap_of(fixed, moving, [9])["dice"] == pytest.approx(0.5)
+    assert overlap_of(fixed, moving, [1, 4])["dice"] == 1.0
+
+
+def test_background_is_no_label() -> None:
+    assert overlap_of(slab(1, 0, 2), slab(1, 0, 2), [0, 1])["dice"] == 1.0
+    assert np.isnan(overlap_of(slab(1, 0, 2), slab(1, 0, 2), [0])["dice"])
+
+
+def test_hausdorff_distance_is_in_mm() -> None:
+    spacing = np.diag([1.0, 1.0, 3.0, 1.0])
+    fixed, moving = np.zeros(SIZE, np.int32), np.zeros((8, 9, 30), np.int32)
+    fixed[2:5, 2:5, 2:5] = 1  # 6 to 12 mm
+    moving[2:5, 2:5, 11:20] = 1  # of 1 mm: at 6, 9 and 12 the same fixed voxels 4, 5 and 6
+    figures = overlap_of(fixed, moving, fixed_affine=spacing)
+    assert figures["hd95"] == pytest.approx(6.0)
+
+
+def test_figures_of_labels_need_both_maps() -> None:
+    assert _label_overlap({"fixed_label": slab(1, 0, 2)}, None) == {}
+    assert _landmark_error({"fixed_points": np.zeros((1, 3))}) == {}
+
+
+# --- landmarks --------------------------------------------------------------------------------------------------------
+
+
+def test_landmark_error_is_the_mean_distance_in_the_moving_space() -> None:
+    points = np.random.default_rng(0).uniform(-50, 50, (20, 3))
+    truth = from_matvec(Rotation.from_euler("z", 30, degrees=True).as_matrix(), [3, 4, 0])
+    moving = Affine(truth)(points)
+    found = from_matvec(truth[:3, :3], [0, 0, 0])
+    pair = {"fixed_points": points, "moving_points": moving, "affine": found, "transform": Affine(truth)}
+    figures = _landmark_error(pair)
+    assert figures["tre_before"] == pytest.approx(5.0)
+    assert figures["tre"] == pytest.approx(0.0, abs=1e-9)
+
+
+# --- transforms -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair() -> dict[str, Any]:
+    """Of a cube, with a field of 2 mm along x everywhere, and no inverse but the identity."""
+    image = np.zeros(SIZE, np.float32)
+    image[2:6, 2:7, 2:8] = np.random.default_rng(0).uniform(0.3, 1, (4, 5, 6))
+    field = torch.zeros(3, *SIZE)
+    field[0] = 2.0
+    grid = Grid(SIZE, np.eye(4))
+    transform = Chain([Affine(np.eye(4)), Field(np.moveaxis(field.numpy(), 0, -1).copy(), np.eye(4))])
+    return {
+        "image": torch.from_numpy(np.stack([image, image])),
+        "pred": field,
+        "foregrounds": np.stack([image > 0, image > 0]),
+        "grid": grid,
+        "affine": np.eye(4),
+        "transform": transform,
+        "warp": as_field(transform, *(SIZE, np.eye(4))),
+        "inverse_warp": Affine(np.eye(4)),
+        "fixed_scan": scan(image),
+        "moving_scan": scan(image),
+        "warnings": {"fixed": [], "moving": []},
+        "stages": {},
+        "device": "cpu",
+    }
+
+
+def test_inverse_consistency_is_the_distance_there_and_back(pair: dict[str, Any]) -> None:
+    figures = _inverse_consistency(pair)
+    assert figures["inverse_consistency_mean_mm"] == pytest.approx(2.0)
+    assert figures["inverse_consistency_max_mm"] == pytest.approx(2.0)
+    back = from_matvec(np.eye(3), [-2.0, 0, 0])
+    assert _inverse_consistency({**pair, "inverse_warp": Affine(back)})["inverse_consistency_max_mm"] < 1e-6
+    del pair["inverse_warp"]
+    assert _inverse_consistency(pair) == {}
+
+
+def test_a_shift_has_its_length_and_folds_nothing(pair: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.registration.measuring.header_facts", lambda _: {})
+    measured = Measure({"init": "none"})(pair)["metrics"]
+    assert measured["mean_displacement_mm"] == measured["max_displacement_mm"] == 2.0
+    assert measured["folding_percent"] == measured["ndv_percent"] == 0.0
+    assert measured["sdlogj"] < 1e-6
+    assert measured["foreground_dice_before"] == 1.0
+    assert measured["foreground_dice"] == pytest.approx(2 * 2 / (4 + 4))  # 2 of 4 layers
+    assert measured["lncc_before"] > 0.99 > measured["lncc"] + 0.3
+    assert measured["verdict"] == "fail"
+    assert "measure" in measured["stages"]
+
+
+@pytest.mark.parametrize("angle", [0.0, 30.0, 120.0])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_affine_is_described_by_its_rotation_and_stretches(angle: float, mirrored: bool) -> None:
+    turn = Rotation.from_rotvec(np.radians(angle) * np.array([0.6, 0.0, 0.8])).as_matrix()
+    turn = -turn if mirrored else turn
+    described = _describe(from_matvec(turn @ np.diag([1.2, 1.0, 0.9]), [5, 6, 7]))
+    assert described["rotation_degrees"] == pytest.approx(angle, abs=1e-4)
+    assert described["scale"] == pytest.approx([1.2, 1.0, 0.9])
+    assert np.array(described["matrix"])[:3, 3].tolist() == [5, 6, 7]
