@@ -19,8 +19,8 @@ from fire.parser import DefaultParseValue
 import scripts.__main__ as command_line
 from scripts.io.field_formats import FIELD_FORMATS
 from scripts.io.nifti import save_itk_field
-from scripts.runtime.errors import InputError, QualityError
 from scripts.registration import reuse
+from scripts.runtime.errors import InputError, QualityError
 
 ROOT = Path(__file__).parents[1]
 FILES = ["--transform", "1003", "--input", "1e3,0x1F", "--reference", "[1,2]", "--output", "None"]

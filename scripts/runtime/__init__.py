@@ -6,8 +6,8 @@ from scripts.runtime.evaluator import SharedEvaluator
 from scripts.runtime.processes import gathered, join, own_device, rank, share, wait_for_others
 from scripts.runtime.progress import Progress
 from scripts.runtime.seeds import seed_from_torch
+from scripts.runtime.setup import flag, start, supports_bf16
 from scripts.runtime.stages import stage
-from scripts.runtime.start import flag, start, supports_bf16
 
 __all__ = [
     "EXIT_MEMORY",

@@ -19,7 +19,7 @@ from scripts.losses import RegistrationLoss
 from scripts.networks import MSFBNet
 from scripts.networks.inferers import PaddedInferer, PyramidInferer
 from scripts.runtime.errors import InputError
-from scripts.runtime.start import supports_bf16
+from scripts.runtime.setup import supports_bf16
 from scripts.training.averaging import ExponentialMovingAverage
 from scripts.training.batches import BatchWithLabels, prepare_training_batch
 from scripts.training.gradients import ClipGradients

@@ -15,7 +15,7 @@ from scripts.training.start import start_training
 
 FAULTS = """
 import resource, sys, torch
-from scripts.runtime import keep_memory
+from scripts.runtime.setup import keep_memory
 if sys.argv[1] == "keep":
     keep_memory()
 def faults():
