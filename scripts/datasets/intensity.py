@@ -14,7 +14,7 @@ from monai.transforms import MapTransform
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, label
 
-from scripts.geometry import resample, world_box
+from scripts.geometry import Grid, resample, world_box
 
 _LEAST = 0.1  # of the foreground's bright end: what differs less from the background belongs to it
 _NOISE = 5  # median absolute deviations of the faces, about 3.4 standard deviations of a Rayleigh background
@@ -86,14 +86,15 @@ def looks_skull_stripped(image: NDArray, affine: NDArray[np.float64]) -> bool:
     if not inside.any():
         return True
     low, high = world_box(inside, affine)
-    grid = np.diag([_COARSE, _COARSE, _COARSE, 1.0])
+    matrix = np.diag([_COARSE, _COARSE, _COARSE, 1.0])
     rim = _GAP + 2 * _COARSE
-    grid[:3, 3] = low - rim
-    size = np.ceil((high - low + 2 * rim) / _COARSE).astype(int).tolist()
-    hull = _largest_hull(resample(inside.astype(np.float32), affine, size, grid) > 0.5)
+    matrix[:3, 3] = low - rim
+    size = np.ceil((high - low + 2 * rim) / _COARSE).astype(int)
+    grid = Grid(tuple(size.tolist()), matrix)
+    hull = _largest_hull(resample(inside.astype(np.float32), affine, grid) > 0.5)
     if hull.sum() * (_COARSE / 100) ** 3 > _BRAIN:
         return False
-    return not _has_skull(resample(scaled, affine, size, grid), distance_transform_edt(hull) * _COARSE)
+    return not _has_skull(resample(scaled, affine, grid), distance_transform_edt(hull) * _COARSE)
 
 
 class ScaleForegroundd(MapTransform):

@@ -10,7 +10,7 @@ from monai.transforms import Compose, Transform
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from scripts.geometry import Grid, describe_grid, same_grid
+from scripts.geometry import Grid, same_grid
 from scripts.io import scan_name, transform_points
 from scripts.runtime import InputError, find_input_error, rank, seed_from_torch
 
@@ -134,7 +134,7 @@ def _pair_item(fixed: dict[str, Any], moving: dict[str, Any]) -> dict[str, Any]:
     ]
     if not same_grid(*grids):
         raise InputError(
-            f"{files['fixed']} ({describe_grid(grids[0])}) and {files['moving']} ({describe_grid(grids[1])}): "
+            f"{files['fixed']} ({grids[0]}) and {files['moving']} ({grids[1]}): "
             "scans on different grids; training and evaluation want one, so resample one"
         )
     # the first one's metadata, that of the fixed image, is what cat keeps

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from scripts.geometry import Field, from_displacement
+from scripts.geometry import LPS, Field, from_displacement, voxel_sizes
 from scripts.io import file_sha256, load_weights, read_transform, scan_name
 from scripts.networks import PaddedInferer
 from scripts.networks.voxelmorph import VoxelMorphBaseline
@@ -170,8 +170,7 @@ def import_ants(threads: int | None = None) -> ModuleType:
 
 def _ants_image(ants: ModuleType, array: NDArray[np.float32], affine: NDArray[np.floating]) -> Any:
     """An image in its place: ANTs' world is LPS."""
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    lps, spacing = LPS @ affine, voxel_sizes(affine)
     return ants.from_numpy(
         np.asarray(array, np.float32), tuple(lps[:3, 3]), tuple(spacing), direction=lps[:3, :3] / spacing
     )

@@ -255,5 +255,5 @@ def _timed(method: Method, item: Item) -> tuple[Tensor, Figures]:
 
 def _lengths_mm(item: Item, field: Tensor) -> Tensor:
     """Lengths of the field's vectors where the fixed image is above 0."""
-    spacing = torch.from_numpy(np.linalg.norm(item["grid"].affine[:3, :3], axis=0)).to(field.dtype)
+    spacing = torch.from_numpy(item["grid"].spacing).to(field.dtype)
     return torch.linalg.vector_norm(field[0] * spacing.view(3, 1, 1, 1), dim=0)[item["image"][0] > 0]

@@ -6,12 +6,23 @@ field keeps the channel first, `(3, X, Y, Z)`, as the tensors of `scripts.spatia
 
 from scripts.geometry.alignment import align
 from scripts.geometry.displacement import from_displacement, jacobian_map, to_displacement
-from scripts.geometry.grid import Grid, describe_grid, is_sheared, largest_distance, orientation, same_grid
+from scripts.geometry.grid import (
+    LPS,
+    LPS_SIGNS,
+    Grid,
+    is_sheared,
+    largest_cosine,
+    largest_distance,
+    same_grid,
+    voxel_sizes,
+)
 from scripts.geometry.network_grid import network_grid, world_box
 from scripts.geometry.resample import resample, value_outside
 from scripts.geometry.transforms import Affine, Chain, Field, Transform, as_field
 
 __all__ = [
+    "LPS",
+    "LPS_SIGNS",
     "Affine",
     "Chain",
     "Field",
@@ -19,16 +30,16 @@ __all__ = [
     "Transform",
     "align",
     "as_field",
-    "describe_grid",
     "from_displacement",
     "is_sheared",
     "jacobian_map",
+    "largest_cosine",
     "largest_distance",
     "network_grid",
-    "orientation",
     "resample",
     "same_grid",
     "to_displacement",
     "value_outside",
+    "voxel_sizes",
     "world_box",
 ]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects, gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from scripts.geometry.grid import Grid, voxel_sizes
 from scripts.geometry.network_grid import world_box
 from scripts.geometry.resample import resample
 from scripts.geometry.transforms import Affine
@@ -97,7 +98,7 @@ class _Pyramid:
         size = step * np.ceil((high - low) / _SPACINGS[0]).astype(int) + step
         grid = np.diag([finest, finest, finest, 1.0])
         grid[:3, 3] = (low + high) / 2 - finest * (size - 1) / 2
-        level = resample(*_smooth_core(values, inside, affine), size.tolist(), grid)
+        level = resample(*_smooth_core(values, inside, affine), Grid(tuple(size.tolist()), grid))
         level = np.pad(level.round(4), round(_MARGIN / finest))
         grid[:3, 3] -= finest * round(_MARGIN / finest)
         levels = [level]
@@ -146,7 +147,7 @@ def _smooth_core(
     values: NDArray[np.float32], inside: NDArray[np.bool_], affine: Matrix
 ) -> tuple[NDArray[np.float32], Matrix]:
     """The box of the foreground, smoothed against aliasing on the finest grid, and its affine."""
-    spacing = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
+    spacing = voxel_sizes(affine)
     sigma = 0.4 * _SPACINGS[-1] / spacing
     rim = np.ceil(4 * sigma).astype(int) + 1
     box = find_objects(inside.view(np.uint8))[0]

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
+from scripts.geometry.grid import Grid
 from scripts.geometry.transforms import Affine
 
 MARGIN = 4.0  # mm
-_HAIR = 1e-3
+_TIE_BREAK = 1e-3  # mm, and voxels: more than rounding errors, less than anything that matters
 _SMALLEST = 0.02  # of the foreground: smaller pieces are noise, or left over from skull-stripping
 
 
@@ -19,7 +20,7 @@ def network_grid(
     multiple: int,
     spacing: float = 1.0,
     least_size: Sequence[int] = (1, 1, 1),
-) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
+) -> Grid:
     """A grid along the RAS axes, centred on the foreground, with a margin.
 
     It depends on the foreground in the world only, not on how its voxels are stored. Its lattice goes through a voxel
@@ -32,9 +33,6 @@ def network_grid(
         spacing: edge of a voxel, mm.
         least_size: voxels along each axis; a network's normalisations may want as much background as it was trained on.
 
-    Returns:
-        Size `(X, Y, Z)`, and the affine `(4, 4)`, voxel to RAS mm.
-
     Raises:
         ValueError: for an empty foreground.
     """
@@ -45,14 +43,14 @@ def network_grid(
     to_world = Affine(np.asarray(affine, np.float64))
     centre = (low + high) / 2
     corner = centre - spacing * (size - 1) / 2
-    # Off the centre by a hair: half-way between two voxels the world decides, not the order of the axes.
-    through = to_world(np.round(to_world.inverse()(centre[None] + _HAIR)))[0]
+    # Half-way between two voxels, rounding would depend on the order and direction of the image's axes.
+    through = to_world(np.round(to_world.inverse()(centre[None] + _TIE_BREAK)))[0]
     shift = (through - corner) / spacing
-    # Likewise where the lattice may move up as well as down.
-    corner += spacing * (shift - np.round(shift + _HAIR))
+    # Likewise where the lattice may shift up or down by half a voxel.
+    corner += spacing * (shift - np.round(shift + _TIE_BREAK))
     matrix = np.diag([spacing, spacing, spacing, 1.0])
     matrix[:3, 3] = corner
-    return (int(size[0]), int(size[1]), int(size[2])), matrix
+    return Grid((int(size[0]), int(size[1]), int(size[2])), matrix)
 
 
 def world_box(

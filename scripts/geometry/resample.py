@@ -1,11 +1,10 @@
 """Images on other grids: one interpolation, whatever the transform."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scripts.geometry.grid import Grid
 from scripts.geometry.transforms import Affine, Chain, Transform, fill_grid
 from scripts.spatial import sample
 
@@ -13,8 +12,7 @@ from scripts.spatial import sample
 def resample(
     array: NDArray,
     affine: NDArray[np.floating],
-    shape: Sequence[int],
-    reference_affine: NDArray[np.floating],
+    reference: Grid,
     transform: Transform | None = None,
     mode: str = "linear",
     outside: float = 0,
@@ -26,8 +24,7 @@ def resample(
     Args:
         array: `(X, Y, Z)`; for `nearest` of any type, of which no value is changed.
         affine: `(4, 4)`, voxel of the image to RAS mm.
-        shape: `(X, Y, Z)` of the reference grid.
-        reference_affine: `(4, 4)`, voxel of the reference to RAS mm.
+        reference: grid of the result.
         transform: points of the reference to points of the image, RAS mm; none is the identity.
         mode: `linear` or `nearest`.
         outside: value where the image has none.
@@ -50,7 +47,7 @@ def resample(
     values = array
     if not nearest:
         values = np.ascontiguousarray(array, dtype=np.result_type(array.dtype, np.float32))
-    result = np.empty(tuple(shape), dtype=values.dtype)
+    result = np.empty(reference.shape, dtype=values.dtype)
 
     def pull(points: NDArray[np.float64]) -> NDArray:
         voxels = to_voxels(points)
@@ -58,7 +55,7 @@ def resample(
         inside = ((voxels >= -0.5) & (voxels <= np.array(array.shape) - 0.5)).all(axis=1)
         return np.where(inside, picked, values.dtype.type(outside))
 
-    fill_grid(result, reference_affine, pull)
+    fill_grid(result, reference.affine, pull)
     return result
 
 

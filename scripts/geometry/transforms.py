@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scripts.geometry.grid import Grid
 from scripts.spatial import sample
 
 _SLAB = 250_000  # voxels
@@ -70,6 +71,11 @@ class Field:
     displacement: NDArray[np.float32]
     affine: NDArray[np.floating]
 
+    @property
+    def grid(self) -> Grid:
+        """The grid that the displacement is given on."""
+        return Grid(self.displacement.shape[:3], self.affine)
+
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map points `(N, 3)`, RAS mm."""
         voxels = torch.from_numpy(Affine(self.affine).inverse()(points))
@@ -80,7 +86,7 @@ class Field:
         """The inverse, computed anew for the points that it is given."""
         linear = _affine_part(self)
         rough = InverseField(self, linear.inverse())
-        coarse = as_field(Chain([rough, linear]), *_every_third_voxel(self))
+        coarse = as_field(Chain([rough, linear]), _every_third_voxel(self.grid))
         return InverseField(self, Chain([coarse, linear.inverse()]))
 
 
@@ -161,20 +167,19 @@ class Chain:
         return Chain([transform.inverse() for transform in reversed(self.transforms)])
 
 
-def as_field(transform: Transform, shape: Sequence[int], affine: NDArray[np.floating]) -> Field:
+def as_field(transform: Transform, grid: Grid) -> Field:
     """The displacement of a transform at every voxel of a grid.
 
     Args:
-        transform: any.
-        shape: `(X, Y, Z)` of the grid.
-        affine: `(4, 4)`, voxel to RAS mm.
+        transform: any transform.
+        grid: grid of the field.
 
     Returns:
         A field that equals the transform at the grid's voxels.
     """
-    displacement = np.empty((*shape, 3), dtype=np.float32)
-    fill_grid(displacement, affine, lambda points: transform(points) - points)
-    return Field(displacement, np.asarray(affine, dtype=np.float64))
+    displacement = np.empty((*grid.shape, 3), dtype=np.float32)
+    fill_grid(displacement, grid.affine, lambda points: transform(points) - points)
+    return Field(displacement, np.asarray(grid.affine, dtype=np.float64))
 
 
 def fill_grid(
@@ -207,10 +212,10 @@ def _squared(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     return lengths
 
 
-def _every_third_voxel(field: Field) -> tuple[list[int], NDArray[np.float64]]:
-    """Size and affine of a grid of every third voxel that covers the field's."""
-    shape = [-(-(size - 1) // 3) + 1 for size in field.displacement.shape[:3]]
-    return shape, field.affine @ np.diag([3.0, 3.0, 3.0, 1.0])
+def _every_third_voxel(grid: Grid) -> Grid:
+    """A grid of every third voxel that covers all of another one."""
+    shape = tuple(-(-(size - 1) // 3) + 1 for size in grid.shape)
+    return Grid(shape, grid.affine @ np.diag([3.0, 3.0, 3.0, 1.0]))
 
 
 def _affine_part(field: Field) -> Affine:

@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.geometry import Field, Grid, Transform, as_field, from_displacement, to_displacement
+from scripts.geometry import LPS, Field, Grid, Transform, as_field, from_displacement, to_displacement
 from scripts.io.itk import ITK_ENDINGS, check_itk_grid, read_itk_transform, save_field_h5
 from scripts.io.nifti import read_vectors, save_vectors
 from scripts.io.opening import FilePath
@@ -27,7 +27,6 @@ FIELD_FORMATS = ("itk", "dispvect", "h5", "fsl", "learn2reg", "monai", "absolute
 _INTENTS = {"itk": 1007, "dispvect": 1006, "fsl": 2006}
 _KINDS = {intent: kind for kind, intent in _INTENTS.items()}
 _ON_BOTH_GRIDS = ("fsl", "learn2reg", "monai")
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_transform(
@@ -82,10 +81,10 @@ def write_transform(path: FilePath, transform: Transform, kind: str, fixed: Grid
     if kind == "learn2reg" and not str(path).endswith(".nii.gz"):
         raise InputError(f"{path}: Learn2Reg takes .nii.gz only; give a name that ends so")
     if kind == "h5":
-        save_field_h5(path, as_field(transform, fixed.shape, fixed.affine))
+        save_field_h5(path, as_field(transform, fixed))
         return
     base, to_world = _convention(path, kind, fixed, moving)
-    field = as_field(transform, fixed.shape, fixed.affine)
+    field = as_field(transform, fixed)
     vectors = from_displacement(field.displacement, fixed.affine, base, to_world)
     if kind in ("itk", "dispvect"):
         vectors = vectors[:, :, :, None]
@@ -155,13 +154,13 @@ def _convention(path: FilePath, kind: str, fixed: Grid, moving: Grid | None) -> 
             return _fsl_mm(fixed), moving.affine @ np.linalg.inv(_fsl_mm(moving))
         return np.eye(4), moving.affine
     if kind == "itk":
-        return _LPS @ fixed.affine, _LPS
+        return LPS @ fixed.affine, LPS
     return (fixed.affine if kind == "dispvect" else np.zeros((4, 4))), np.eye(4)
 
 
 def _fsl_mm(grid: Grid) -> NDArray[np.float64]:
     """Voxel to FSL's mm: scaled by the voxel size, the first axis flipped if the affine's determinant is positive."""
-    zooms = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    zooms = grid.spacing
     matrix = np.diag([*zooms, 1.0])
     if np.linalg.det(grid.affine[:3, :3]) > 0:
         matrix[0, 0] = -zooms[0]

@@ -9,8 +9,7 @@ from nibabel.analyze import AnalyzeImage
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 from numpy.typing import NDArray
 
-from scripts.geometry import largest_distance, orientation
-from scripts.geometry.grid import _sizes_text
+from scripts.geometry import Grid, largest_cosine, largest_distance, voxel_sizes
 from scripts.runtime import InputError
 
 _CODES = {1: "scanner", 2: "aligned", 3: "talairach", 4: "mni", 5: "template"}  # NIfTI-1, NIFTI_XFORM_*
@@ -56,7 +55,7 @@ def find_space(image: SpatialImage, path: str | Path, assume_ras: bool = False) 
         affine = np.vstack([affine[:3] * factor, affine[3:]])
         warnings.append(f"the header gives positions in {unit}; converted to mm")
     _check(affine, path)
-    shear = _largest_cosine(affine)
+    shear = largest_cosine(affine)
     if shear > _SHEAR:
         warnings.append(
             f"the voxel axes are sheared by {np.degrees(np.arcsin(shear)):.2g}°; "
@@ -72,7 +71,7 @@ def _from_header(image: SpatialImage, path: str | Path, assume_ras: bool) -> Spa
         return Space(image.affine, f"{type(image).__name__.removesuffix('Image')} header")
     if assume_ras:
         return _assumed_ras(image)
-    axes = orientation(image.affine)
+    axes = Grid(image.shape[:3], image.affine).orientation
     warning = f"the Analyze format does not say where the axes point; taken as {axes}, left and right may be swapped"
     return Space(image.affine, f"Analyze, taken as {axes}", (warning,))
 
@@ -103,7 +102,7 @@ def _other_form(image: nib.Nifti1Pair, sform: NDArray) -> tuple[str, ...]:
         qform = image.header.get_qform()
     except (HeaderDataError, ValueError):
         return ("the qform is not valid; the sform is used",)
-    distance = largest_distance(image.shape[:3], sform, qform)
+    distance = largest_distance(Grid(image.shape[:3], sform), qform)
     if distance <= _SAME_FORMS or not np.isfinite(distance):
         return ()
     return (f"sform and qform differ by up to {distance:.3g} mm and {_turn(sform, qform)}; the sform is used",)
@@ -134,16 +133,12 @@ def _unit(image: SpatialImage) -> tuple[str, float]:
 
 
 def _check(affine: NDArray[np.float64], path: str | Path) -> None:
-    sizes = nib.affines.voxel_sizes(affine)
+    sizes = voxel_sizes(affine)
     if not np.isfinite(affine).all() or not (sizes > 0).all() or abs(np.linalg.det(affine[:3, :3] / sizes)) < _SINGULAR:
         raise InputError(f"{path}: the header's affine is singular or not finite; repair sform and qform")
+    sizes_text = "x".join(f"{size:.4g}" for size in sizes)
     if sizes.min() < _PLAUSIBLE[0] or sizes.max() > _PLAUSIBLE[1]:
         raise InputError(
-            f"{path}: voxels of {_sizes_text(affine)} mm are not those of a brain scan; "
+            f"{path}: voxels of {sizes_text} mm are not those of a brain scan; "
             "are they micrometres or metres? correct the header"
         )
-
-
-def _largest_cosine(affine: NDArray[np.float64]) -> float:
-    directions = affine[:3, :3] / nib.affines.voxel_sizes(affine)
-    return float(np.abs(directions.T @ directions - np.eye(3)).max())

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from scripts.geometry import Affine, Chain, Field, Transform, is_sheared
+from scripts.geometry import LPS, LPS_SIGNS, Affine, Chain, Field, Transform, is_sheared
 from scripts.io.nifti import check_finite
 from scripts.io.opening import FilePath, existing_file
 from scripts.io.writing import unfinished
@@ -19,7 +19,6 @@ from scripts.runtime import InputError
 
 ITK_ENDINGS = (".h5", ".hdf5", ".mat", ".tfm", ".txt")
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_itk_transform(path: FilePath) -> Transform:
@@ -116,17 +115,17 @@ def _save(path: FilePath, transform: sitk.Transform) -> None:
 
 
 def _itk_affine(matrix: NDArray[np.floating]) -> sitk.AffineTransform:
-    lps = _LPS @ matrix @ _LPS
+    lps = LPS @ matrix @ LPS
     return sitk.AffineTransform(lps[:3, :3].ravel().tolist(), lps[:3, 3].tolist())
 
 
 def _itk_field(path: FilePath, field: Field) -> sitk.DisplacementFieldTransform:
     check_itk_grid(path, field.affine)
     # SimpleITK's arrays are (Z, Y, X, C).
-    vectors = (field.displacement.astype(np.float64) * np.diag(_LPS)[:3]).transpose(2, 1, 0, 3)
+    vectors = (field.displacement.astype(np.float64) * LPS_SIGNS).transpose(2, 1, 0, 3)
     image = sitk.GetImageFromArray(vectors, isVector=True)
-    spacing = np.linalg.norm(field.affine[:3, :3], axis=0)
-    lps = _LPS @ field.affine
+    spacing = field.grid.spacing
+    lps = LPS @ field.affine
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(lps[:3, 3].tolist())
     image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
@@ -155,17 +154,17 @@ def _from_linear(path: FilePath, transform: sitk.Transform) -> Affine:
     check_finite(path, matrix)
     if abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
         raise InputError(f"{path}: this affine is singular: it maps space to a plane; give another one")
-    return Affine(_LPS @ matrix @ _LPS)
+    return Affine(LPS @ matrix @ LPS)
 
 
 def _from_field(path: FilePath, transform: sitk.DisplacementFieldTransform) -> Field:
     image = transform.GetDisplacementField()
-    vectors = sitk.GetArrayFromImage(image).transpose(2, 1, 0, 3) * np.diag(_LPS)[:3]
+    vectors = sitk.GetArrayFromImage(image).transpose(2, 1, 0, 3) * LPS_SIGNS
     check_finite(path, vectors)
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
-    return Field(np.ascontiguousarray(vectors, dtype=np.float32), _LPS @ affine)
+    return Field(np.ascontiguousarray(vectors, dtype=np.float32), LPS @ affine)
 
 
 def _parts(composite: sitk.CompositeTransform) -> Iterator[sitk.Transform]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.geometry import describe_grid, resample, same_grid
+from scripts.geometry import resample, same_grid
 from scripts.io.headers import find_space
 from scripts.io.images import open_image
 from scripts.io.scans import Scan, as_scan
@@ -82,12 +82,11 @@ def _on_grid_of(image: Scan, label: Scan, kind: str) -> Scan:
     warnings = [f"{name}: {warning}" for warning in label.warnings]
     if same_grid(image.grid, label.grid):
         return replace(label, affine=image.affine, warnings=tuple(warnings))
-    own, wanted = describe_grid(label.grid), describe_grid(image.grid)
-    array = resample(label.array, label.affine, image.array.shape, image.affine, mode="nearest")
+    array = resample(label.array, label.affine, image.grid, mode="nearest")
     if not array.any():
         raise InputError(
-            f"{label.path}: the {kind} ({own}) does not overlap with its image {image.path} ({wanted}); "
+            f"{label.path}: the {kind} ({label.grid}) does not overlap with its image {image.path} ({image.grid}); "
             "give the one that belongs to it"
         )
-    warnings.append(f"{name}: not on the grid of its image but {own}; resampled by its place in the world")
+    warnings.append(f"{name}: not on the grid of its image but {label.grid}; resampled by its place in the world")
     return replace(label, array=array, affine=image.affine, warnings=tuple(warnings))

@@ -4,13 +4,12 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from scripts.geometry import is_sheared
+from scripts.geometry import LPS_SIGNS, is_sheared
 from scripts.io.opening import UNREADABLE, FilePath, check_gzip, damaged, existing_file, read_header
 from scripts.io.writing import unfinished
 from scripts.runtime import InputError
 
 _VECTOR_INTENT = 1007
-_LPS = np.array([-1, -1, 1], dtype=np.float32)
 
 
 def read_vectors(path: FilePath) -> tuple[nib.Nifti1Image, NDArray[np.float32]]:
@@ -93,7 +92,7 @@ def save_itk_field(path: FilePath, displacement: NDArray, affine: NDArray) -> No
     if displacement.ndim != 4 or displacement.shape[3] != 3:
         raise ValueError(f"expected a displacement (X, Y, Z, 3), got shape {displacement.shape}")
     # ITK's world is LPS; with another intent than this it reads a 5-D scalar image.
-    save_vectors(path, (displacement.astype(np.float32) * _LPS)[:, :, :, None], affine, _VECTOR_INTENT)
+    save_vectors(path, (displacement * LPS_SIGNS).astype(np.float32)[:, :, :, None], affine, _VECTOR_INTENT)
 
 
 def save_vectors(path: FilePath, vectors: NDArray[np.float32], affine: NDArray, intent: int) -> None:

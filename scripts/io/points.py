@@ -16,11 +16,12 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.geometry import LPS_SIGNS
 from scripts.io.opening import existing_file
 from scripts.io.writing import write_complete
 from scripts.runtime import InputError
 
-_SIGNS = {"ras": np.array([1.0, 1.0, 1.0]), "lps": np.array([-1.0, -1.0, 1.0])}
+_SIGNS = {"ras": np.ones(3), "lps": LPS_SIGNS}
 _AXIS = re.compile(r"(?P<axis>[xyz])(?P<kind>(_(?P<space>ras|lps))?(_mm)?)")
 _NAMES = ("name", "label", "id")
 _SLICER_SPACES = {"0": "ras", "ras": "ras", "1": "lps", "lps": "lps"}

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
-from scripts.geometry import Grid, orientation
+from scripts.geometry import Grid
 from scripts.io.headers import find_space
 from scripts.io.images import file_sha256, open_image
 from scripts.io.voxels import read_voxels, replace_not_finite, share_of_equal_neighbours
@@ -101,8 +100,8 @@ def header_facts(scan: Scan) -> dict[str, Any]:
         "path": scan.path,
         "sha256": file_sha256(scan.path),
         "size": list(scan.array.shape),
-        "spacing_mm": [round(float(size), 6) for size in nib.affines.voxel_sizes(scan.affine)],
-        "orientation": orientation(scan.affine),
+        "spacing_mm": [round(float(size), 6) for size in scan.grid.spacing],
+        "orientation": scan.grid.orientation,
         "dtype": str(scan.dtype),
         "space": scan.space,
         "warnings": list(scan.warnings),

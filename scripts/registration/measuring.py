@@ -113,7 +113,7 @@ def _label_overlap(pair: Mapping[str, Any], labels: Sequence[int] | None) -> dic
     if not all(f"{role}_label" in pair for role in ROLES):
         return {}
     fixed_scan, moving_scan = (pair[f"{role}_scan"] for role in ROLES)
-    grids = (moving_scan.affine, fixed_scan.array.shape, fixed_scan.affine)
+    grids = (moving_scan.affine, fixed_scan.grid)
     # Consecutive codes from 0, the background's, as label maps hold any whole numbers.
     maps = [pair[f"{role}_label"].ravel() for role in ROLES]
     values, codes = np.unique(np.concatenate([[0], *maps]), return_inverse=True)
@@ -126,7 +126,7 @@ def _label_overlap(pair: Mapping[str, Any], labels: Sequence[int] | None) -> dic
         for code, value in enumerate(values.tolist())
         if value != 0 and (not labels or value in labels)
     ]
-    spacing = np.linalg.norm(fixed_scan.affine[:3, :3], axis=0).tolist()
+    spacing = fixed_scan.grid.spacing.tolist()
     figures: dict[str, float] = {}
     for suffix, transform in (("_before", Affine(pair["affine"])), ("", pair["warp"])):
         moved = torch.from_numpy(resample(moving, *grids, transform, "nearest"))

@@ -71,7 +71,7 @@ def apply(
     pull = _composed(transforms, inverse)
     if sum(image.count or 1 for image in images) > 1 and not isinstance(pull, Field):
         # Computed once for all volumes.
-        pull = as_field(pull, grid.shape, grid.affine)
+        pull = as_field(pull, grid)
     for image, path in zip(images, outputs, strict=True):
         mode = interpolation
         if mode == "auto":
@@ -158,7 +158,7 @@ def jacobian(transform: Paths, output: str, reference: str | None = None) -> Non
     check_output(output, [*transforms, *([reference] if reference else [])], IMAGE_ENDINGS)
     whole = _composed(transforms)
     grid = image_grid(reference) if reference else _own_grid(whole, transforms[0], "--reference")
-    determinant = jacobian_map(as_field(whole, grid.shape, grid.affine))
+    determinant = jacobian_map(as_field(whole, grid))
     save_image(output, determinant.astype(np.float32), grid.affine)
     folded = 100 * np.mean(determinant <= 0)
     print(f"{output}: {determinant.min():.3f} to {determinant.max():.3f}, {folded:.2g} % of the voxels are folded")
@@ -198,7 +198,7 @@ def _own_grid(transform: Transform, path: str, option: str) -> Grid:
         transform = transform.transforms[-1]
     if not isinstance(transform, Field):
         raise InputError(f"{path}: has no grid of its own; give {option} an image that has it")
-    return Grid(transform.displacement.shape[:3], transform.affine)
+    return transform.grid
 
 
 def _moved(image: Series, grid: Grid, transform: Transform, mode: str) -> Iterator[NDArray[Any]]:
@@ -211,7 +211,7 @@ def _moved(image: Series, grid: Grid, transform: Transform, mode: str) -> Iterat
         if outside is None:
             # One value for all volumes of a series.
             outside = 0 if mode == "nearest" else value_outside(values)
-        yield resample(values, image.grid.affine, grid.shape, grid.affine, transform, mode, outside)
+        yield resample(values, image.grid.affine, grid, transform, mode, outside)
     if holes:
         print(f"warning: {image.path}: {holes} voxels are NaN or infinite; taken as 0", file=sys.stderr)
 

@@ -68,7 +68,7 @@ def _write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
 def _write_images(target: Path, pair: Mapping[str, Any]) -> None:
     fixed, moving = (pair[f"{role}_scan"] for role in ROLES)
     outside = value_outside(moving.array)
-    moved = resample(moving.array, moving.affine, fixed.array.shape, fixed.affine, pair["warp"], outside=outside)
+    moved = resample(moving.array, moving.affine, fixed.grid, pair["warp"], outside=outside)
     save_image(target / "moved.nii.gz", moved, fixed.affine, moving.dtype, moving.slope, moving.inter)
     for name in ("warp", "inverse_warp"):
         save_itk_field(target / f"{name}.nii.gz", pair[name].displacement, pair[name].affine)

@@ -17,7 +17,7 @@ from monai.transforms import Transform
 from numpy.typing import NDArray
 
 from scripts.datasets import foreground, looks_skull_stripped, scale_intensity
-from scripts.geometry import Affine, Chain, Field, Grid, align, as_field, network_grid, resample
+from scripts.geometry import Affine, Chain, Field, align, as_field, network_grid, resample
 from scripts.io import load_keypoints, read_label, read_mask, read_points, read_scan, read_transform
 from scripts.registration.jobs import ROLES
 from scripts.registration.outcomes import Attempt
@@ -152,16 +152,16 @@ class ToNetworkGrid(Transform):
             scans = [pair[f"{role}_scan"] for role in ROLES]
             masks = [pair.get(f"{role}_mask") for role in ROLES]
             insides = [foreground(scan.array, mask) for scan, mask in zip(scans, masks, strict=True)]
-            shape, affine = network_grid(insides[0], scans[0].affine, self.multiple, self.spacing, self.least_size)
+            grid = network_grid(insides[0], scans[0].affine, self.multiple, self.spacing, self.least_size)
             images, foregrounds = [], []
             for scaled, inside, scan, matrix in zip(
                 pair["scaled"], insides, scans, (np.eye(4), pair["affine"]), strict=True
             ):
                 transform = Affine(matrix)
-                images.append(resample(scaled, scan.affine, shape, affine, transform))
-                foregrounds.append(resample(inside, scan.affine, shape, affine, transform, "nearest"))
+                images.append(resample(scaled, scan.affine, grid, transform))
+                foregrounds.append(resample(inside, scan.affine, grid, transform, "nearest"))
             # No tensors: workers would hand them over in shared memory, which is scarce.
-            prepared |= {"image": np.stack(images), "foregrounds": np.stack(foregrounds), "grid": Grid(shape, affine)}
+            prepared |= {"image": np.stack(images), "foregrounds": np.stack(foregrounds), "grid": grid}
             del prepared["scaled"]
         return prepared
 
@@ -209,7 +209,7 @@ class ToWorld(Transform):
             field = Field(np.ascontiguousarray(displacement), pair["grid"].affine)
             fused["transform"] = Chain([Affine(pair["affine"]), field])
             scan = pair["fixed_scan"]
-            fused["warp"] = as_field(fused["transform"], scan.array.shape, scan.affine)
+            fused["warp"] = as_field(fused["transform"], scan.grid)
         return fused
 
 
@@ -221,7 +221,7 @@ class Invert(Transform):
         inverted: Pair = dict(pair)
         with stage(inverted["stages"], "invert"):
             scan = pair["moving_scan"]
-            inverted["inverse_warp"] = as_field(pair["transform"].inverse(), scan.array.shape, scan.affine)
+            inverted["inverse_warp"] = as_field(pair["transform"].inverse(), scan.grid)
         return inverted
 
 

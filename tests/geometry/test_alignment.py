@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from scripts.geometry.alignment import align
+from scripts.geometry.grid import Grid
 from scripts.geometry.resample import resample
 from scripts.geometry.transforms import Affine
 from scripts.synthesis.anatomies import phantom_anatomy
@@ -41,7 +42,7 @@ def pair(phantom: tuple[NDArray, NDArray]) -> tuple[NDArray, NDArray, NDArray]:
     grid = affine.copy()
     grid[:3, 3] -= 24
     shape = np.array(SIZE) + 16
-    return resample(image, affine, shape.tolist(), grid, Affine(np.linalg.inv(truth))), grid, truth
+    return resample(image, affine, Grid(tuple(shape.tolist()), grid), Affine(np.linalg.inv(truth))), grid, truth
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_oblique_resave_changes_the_map_by_less_than_interpolation(found: NDArra
     oblique[:3, :3] = Rotation.from_euler("xyz", [12, -9, 20], degrees=True).as_matrix() @ affine[:3, :3]
     shape = np.array(SIZE) + 24
     oblique[:3, 3] = -oblique[:3, :3] @ ((shape - 1) / 2)
-    other = align(resample(image, affine, shape.tolist(), oblique), oblique, *pair[:2])
+    other = align(resample(image, affine, Grid(tuple(shape.tolist()), oblique)), oblique, *pair[:2])
     assert distance(other, found, phantom) < 1.0  # a third of a voxel
 
 

@@ -3,6 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.geometry.displacement import from_displacement, jacobian_map, to_displacement
+from scripts.geometry.grid import Grid
 from scripts.geometry.transforms import Affine, Field, as_field
 
 
@@ -81,7 +82,7 @@ def test_jacobian_map_of_an_affine_is_its_determinant_on_any_grid(affine):
     matrix = np.eye(4)
     matrix[:3, :3] = [[1.1, 0.2, 0], [-0.1, 0.8, 0.3], [0, 0.1, 1.2]]
     matrix[:3, 3] = [5, -3, 2]
-    map_ = jacobian_map(as_field(Affine(matrix), (5, 4, 3), affine))
+    map_ = jacobian_map(as_field(Affine(matrix), Grid((5, 4, 3), affine)))
     assert map_.shape == (5, 4, 3) and map_.dtype == np.float32
     # Differences of float32 displacements of up to some 100 mm
     np.testing.assert_allclose(map_, np.linalg.det(matrix[:3, :3]), rtol=1e-3)
@@ -90,7 +91,7 @@ def test_jacobian_map_of_an_affine_is_its_determinant_on_any_grid(affine):
 def test_jacobian_map_follows_a_nonlinear_field(residual):
     affine = np.diag([1.5, -1.5, 1.5, 1])
     shape = (15, 17, 13)
-    map_ = jacobian_map(as_field(residual, shape, affine))
+    map_ = jacobian_map(as_field(residual, Grid(shape, affine)))
     step = 1e-4
     index = np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 3)
     points = Affine(affine)(index.astype(float))

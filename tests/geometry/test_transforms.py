@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
+from scripts.geometry.grid import Grid
 from scripts.geometry.transforms import Affine, Chain, Field, InverseField, as_field, fill_grid
 
 OBLIQUE = np.array([[-1.1, 0.3, 0.1, 20], [0.2, 1.3, -0.4, -35], [0.1, 0.5, 1.9, 12], [0, 0, 0, 1]])
@@ -113,7 +114,7 @@ def test_inverse_is_right_point_by_point():
 @pytest.mark.parametrize("shape", [(8, 8, 1), (1, 8, 1), (1, 1, 1)])
 def test_inverse_of_a_field_of_one_slice(shape):
     grid = np.diag([2.0, 2, 2, 1])
-    field = as_field(Affine(turn(20, (0, 0, 1))), shape, grid)
+    field = as_field(Affine(turn(20, (0, 0, 1))), Grid(shape, grid))
     points = np.random.default_rng(0).uniform(0, np.array(shape) * 2 - 1.999, (20, 3))
     assert np.abs(field.inverse()(field(points)) - points).max() < 1e-3
 
@@ -124,7 +125,7 @@ def test_field_that_folds_still_gives_finite_points():
 
 def test_as_field_equals_the_transform_at_the_voxels():
     transform = Affine(turn(25))
-    field = as_field(transform, SHAPE, OBLIQUE)
+    field = as_field(transform, Grid(SHAPE, OBLIQUE))
     assert field.displacement.shape == (*SHAPE, 3) and field.displacement.dtype == np.float32
     points = Affine(OBLIQUE)(np.array([[0.0, 0, 0], [3, 4, 5], [13, 11, 9]]))
     np.testing.assert_allclose(field(points), transform(points), atol=1e-5)

@@ -193,7 +193,7 @@ def test_affines_of_itk_send_points_where_itk_does(tmp_path, name, ending):
 
 
 def test_composite_applies_the_affine_after_the_field(tmp_path, matrix, residual, points, fixed):
-    field = as_field(residual, fixed.shape, fixed.affine)
+    field = as_field(residual, fixed)
     path = tmp_path / "transform.h5"
     save_composite(path, matrix, field)
     np.testing.assert_allclose(read_transform(path)(points), Chain([Affine(matrix), field])(points), atol=1e-5)

@@ -6,11 +6,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from scripts.geometry.grid import Grid, describe_grid, largest_distance, orientation, same_grid
+from scripts.geometry.grid import Grid
 from scripts.io.headers import find_space
 from scripts.runtime.errors import InputError
 
@@ -179,40 +177,10 @@ def test_analyze_is_taken_with_a_warning_or_as_ras(tmp_path: Path) -> None:
     image.header.set_zooms((1.0, 2.0, 3.0))
     nib.save(image, path)
     space = space_of(path)
-    assert orientation(space.affine) == "LAS"
+    assert Grid((1, 1, 1), space.affine).orientation == "LAS"
     assert space.source == "Analyze, taken as LAS"
     (warning,) = space.warnings
     assert "left and right may be swapped" in warning
     space = space_of(path, assume_ras=True)
-    assert orientation(space.affine) == "RAS"
+    assert Grid((1, 1, 1), space.affine).orientation == "RAS"
     assert space.warnings == ()
-
-
-# --- grids ----------------------------------------------------------------------------------------------------------
-
-
-def test_same_grid_is_the_same_size_and_place() -> None:
-    grid = Grid((5, 6, 7), OBLIQUE)
-    assert same_grid(grid, Grid((5, 6, 7), shifted(0.004, 0, 0)))
-    assert not same_grid(grid, Grid((5, 6, 7), shifted(0.006, 0, 0)))
-    assert not same_grid(grid, Grid((5, 6, 8), OBLIQUE))
-    # what is little in the matrix is much at the other end of a long grid
-    turn = OBLIQUE.copy()
-    turn[0, 0] += 1e-3
-    assert same_grid(grid, Grid((5, 6, 7), turn))
-    assert not same_grid(Grid((500, 6, 7), OBLIQUE), Grid((500, 6, 7), turn))
-
-
-@given(st.tuples(*[st.integers(1, 6)] * 3), st.integers(0, 100))
-def test_no_voxel_is_further_apart_than_the_largest_distance(size: tuple[int, int, int], seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    first, second = (nib.affines.from_matvec(generator.normal(size=(3, 3)), generator.normal(size=3)) for _ in range(2))
-    voxels = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), -1).reshape(-1, 3)
-    distances = np.linalg.norm(
-        nib.affines.apply_affine(first, voxels) - nib.affines.apply_affine(second, voxels), axis=1
-    )
-    assert largest_distance(size, first, second) == pytest.approx(distances.max())
-
-
-def test_grid_in_words(las: np.ndarray) -> None:
-    assert describe_grid(Grid((5, 6, 7), las)) == "5x6x7 voxels of 1x1.2x1.5 mm, LAS, origin (5, -6, 7)"

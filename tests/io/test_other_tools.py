@@ -76,7 +76,7 @@ class Case:
     def check(self, name: str, moved: np.ndarray) -> None:
         """Compare what a tool made of `moving` or of a `position` with what we do."""
         if name == "moving":
-            ours = resample(self.image, self.moving.affine, self.fixed.shape, self.fixed.affine, self.truth)
+            ours = resample(self.image, self.moving.affine, self.fixed, self.truth)
             assert np.abs(moved - ours)[self.inside].max() < IMAGES
             assert np.ptp(ours[self.inside]) > 0.5
         else:
@@ -128,7 +128,7 @@ def test_sitk_moves_images_as_we_do(case, kind):
 
 
 def test_sitk_applies_a_composite_as_we_do(case, matrix, residual, points):
-    field = as_field(residual, case.fixed.shape, case.fixed.affine)
+    field = as_field(residual, case.fixed)
     save_composite(case.path("transform.h5"), matrix, field)
     transform = sitk.ReadTransform(case.path("transform.h5"))
     moved = np.array([transform.TransformPoint(point) for point in (points * LPS).tolist()]) * LPS
@@ -183,7 +183,7 @@ def test_ants_moves_points_as_we_do(ants, case, field, points):
 
 
 def test_ants_takes_field_and_affine_in_our_order(ants, case, matrix, residual, points):
-    field = as_field(residual, case.fixed.shape, case.fixed.affine)
+    field = as_field(residual, case.fixed)
     write_transform(case.path("warp.nii.gz"), residual, "itk", case.fixed)
     save_affine(case.path("affine.mat"), matrix)
     # -t warp -t affine: the first one meets the fixed point first, so a chain lists them the other way round.
@@ -197,7 +197,7 @@ def test_we_read_what_ants_composes(ants, case, matrix, residual, points):
     images = [ants.image_read(case.path(name)) for name in ("fixed.nii.gz", "moving.nii.gz")]
     transforms = [case.path("warp.nii.gz"), case.path("affine.mat")]
     composed = ants.apply_transforms(*images, transforms, compose=case.path("composed"))
-    assert_same(read_transform(composed), as_field(case.truth, case.fixed.shape, case.fixed.affine), points)
+    assert_same(read_transform(composed), as_field(case.truth, case.fixed), points)
 
 
 def test_we_read_what_ants_writes(ants, case, field, matrix, points):
@@ -242,7 +242,7 @@ def test_we_read_what_greedy_composes(greedy, case, matrix, residual, points):
         out=StringIO(),
         err=StringIO(),
     )
-    expected = as_field(case.truth, case.fixed.shape, case.fixed.affine)
+    expected = as_field(case.truth, case.fixed)
     assert_same(read_transform(case.path("composed.nii.gz")), expected, points)
 
 

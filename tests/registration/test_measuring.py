@@ -135,7 +135,7 @@ def pair() -> dict[str, Any]:
         "grid": grid,
         "affine": np.eye(4),
         "transform": transform,
-        "warp": as_field(transform, *(SIZE, np.eye(4))),
+        "warp": as_field(transform, Grid(SIZE, np.eye(4))),
         "inverse_warp": Affine(np.eye(4)),
         "fixed_scan": scan(image),
         "moving_scan": scan(image),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from scripts.geometry.grid import Grid
 from scripts.geometry.transforms import Affine, Chain, Field, as_field
 from scripts.io.field_formats import read_transform
 from scripts.io.nifti import save_itk_field
@@ -217,7 +218,7 @@ def test_image_is_moved_as_by_simpleitk(folder: Path, call: Callable, kind: str)
 def test_several_transforms_are_applied_in_the_order_of_ants(folder: Path, call: Callable) -> None:
     save(folder / "image.nii.gz", texture().astype(np.float32))
     affine_file(folder / "affine.mat", MATRIX)
-    fused = as_field(Chain([Affine(MATRIX), wavy_field()]), REFERENCE_SHAPE, REFERENCE_AFFINE)
+    fused = as_field(Chain([Affine(MATRIX), wavy_field()]), Grid(REFERENCE_SHAPE, REFERENCE_AFFINE))
     save_itk_field(folder / "fused.nii.gz", fused.displacement, REFERENCE_AFFINE)
     apart = stored(call("warp.nii.gz,affine.mat", "image.nii.gz"))
     assert np.abs(apart - stored(call("fused.nii.gz", "image.nii.gz"))).max() < 1e-4
@@ -526,7 +527,7 @@ def test_affine_becomes_a_field_only_on_a_given_grid(folder: Path) -> None:
     with pytest.raises(InputError, match=r"affine\.mat: has no grid of its own; give --fixed"):
         convert(str(folder / "affine.mat"), str(folder / "field.nii.gz"), to="itk")
     convert(str(folder / "affine.mat"), str(folder / "field.nii.gz"), to="itk", fixed=str(folder / "reference.nii.gz"))
-    expected = as_field(Affine(MATRIX), REFERENCE_SHAPE, REFERENCE_AFFINE).displacement
+    expected = as_field(Affine(MATRIX), Grid(REFERENCE_SHAPE, REFERENCE_AFFINE)).displacement
     assert np.abs(read_transform(folder / "field.nii.gz").displacement - expected).max() < 1e-4
 
 
