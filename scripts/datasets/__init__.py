@@ -1,7 +1,6 @@
-"""Learn2Reg JSON to scans and pairs, and their intensities on one scale.
+"""Learn2Reg dataset JSON to scans and pairs, with intensities scaled to [0, 1].
 
-A scan is a dict of paths `image`, `label`, `keypoints`; loaded, these are `(1, X, Y, Z)` float32 and int32 and
-`(N, 3)` points.
+The files of a scan are `learn2reg.ScanFiles`; an item that training and evaluation get is described at `PairDataset`.
 """
 
 from scripts.datasets.boxes import RandScaledBoxd

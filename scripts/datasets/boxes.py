@@ -1,4 +1,4 @@
-"""Training pairs of a dataset's scans: at their own voxels or at larger ones, whole or as boxes."""
+"""Training pairs at the scans' voxel size or at a larger one, as whole volumes or as random boxes."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -13,72 +13,73 @@ from torch.nn.functional import avg_pool3d, pad
 
 from scripts.runtime import rank
 
+_LABEL_KEYS = ("fixed_label", "moving_label")
+
 
 class RandScaledBoxd(MapTransform):
-    """Take a random box of a pair, at larger voxels.
+    """Cut a random box out of a pair and downsample it.
 
-    A box of some size is drawn from torch's global generator: what restores that, as a resumed training does, takes the
-    same again. Processes whose generators are in one state take different ones.
+    Images are averaged over the larger voxels. The label maps `fixed_label` and `moving_label`, where the item has
+    them, keep the first voxel of each larger one. Both become plain tensors `(C, D, H, W)`; all other entries stay
+    unchanged and describe the whole pair.
+
+    The position of the box is drawn from torch's global generator: a resumed training, which restores the generator's
+    state, cuts the same boxes again. Processes that train together share this state; their ranks are added to the
+    seed, so they cut different boxes.
 
     Args:
-        keys: of the images `(C, X, Y, Z)`, which are averaged over the larger voxels.
-        label_keys: of the label maps `(1, X, Y, Z)`, which keep one voxel of each larger one; an item may lack them.
-        spacing: voxels of the scans per voxel of the result, along each axis.
-        size: of the box, `(D, H, W)` in voxels of the result; None takes all.
-        multiple: that the result's sizes are multiples of; zeros fill what the scans lack, at the ends of the axes.
-        device: where to do it, and where the results are.
-
-    The result has the keys' entries as plain tensors `(C, D, H, W)`; all others stay as they are, those of the whole
-    pair.
+        keys: keys of the images, `(C, X, Y, Z)`.
+        multiple: the sizes of the result are multiples of this number of voxels, from 1; zeros are padded at the ends
+            of the axes.
+        spacing: voxel size of the result in voxels of the scans, a whole number from 1.
+        size: size of the box, `(D, H, W)` in voxels of the result; None keeps the whole volume.
+        device: device that computes and holds the result.
     """
 
     def __init__(
         self,
-        keys: KeysCollection = "image",
-        label_keys: Sequence[str] = ("fixed_label", "moving_label"),
+        keys: KeysCollection,
+        multiple: int,
         spacing: int = 1,
         size: Sequence[int] | None = None,
-        multiple: int = 16,
         device: torch.device | str = "cpu",
     ) -> None:
         MapTransform.__init__(self, keys)
-        self.label_keys = label_keys
+        self.multiple = multiple
         self.spacing = spacing
         self.size = size
-        self.multiple = multiple
         self.device = torch.device(device)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Take the box of one pair."""
+        """Cut the box out of one pair."""
         item = dict(data)
         whole = [n // self.spacing for n in data[self.keys[0]].shape[1:]]
         size = whole if self.size is None else list(self.size)
-        left_out = [max(n - m, 0) for n, m in zip(whole, size, strict=True)]
-        corner = left_out if self.size is None else _random_corner(left_out)
+        corner = [0, 0, 0] if self.size is None else _random_corner(whole, size)
         box = tuple(
             slice(start * self.spacing, (start + min(n, m)) * self.spacing)
             for start, n, m in zip(corner, whole, size, strict=True)
         )
         for key in self.keys:
             image = self._cut(data[key], box)
-            item[key] = self._filled(avg_pool3d(image, self.spacing) if self.spacing > 1 else image, size)
-        for key in self.label_keys:
+            item[key] = self._padded(avg_pool3d(image, self.spacing) if self.spacing > 1 else image, size)
+        for key in _LABEL_KEYS:
             if key in data:
-                every = slice(None, None, self.spacing)
-                item[key] = self._filled(self._cut(data[key], box)[:, every, every, every], size)
+                step = slice(None, None, self.spacing)
+                item[key] = self._padded(self._cut(data[key], box)[:, step, step, step], size)
         return item
 
     def _cut(self, scan: Tensor, box: tuple[slice, ...]) -> Tensor:
         return convert_to_tensor(scan, track_meta=False)[(slice(None), *box)].to(self.device)
 
-    def _filled(self, box: Tensor, size: Sequence[int]) -> Tensor:
-        """With zeros up to the size, and up to a multiple."""
+    def _padded(self, box: Tensor, size: Sequence[int]) -> Tensor:
+        """Pad with zeros to the size, rounded up to the multiple."""
         wanted = [-(-m // self.multiple) * self.multiple for m in size]
-        lacking = [m - n for m, n in zip(wanted, box.shape[1:], strict=True)]
-        return pad(box, [0, lacking[2], 0, lacking[1], 0, lacking[0]]) if any(lacking) else box
+        missing = [m - n for m, n in zip(wanted, box.shape[1:], strict=True)]
+        return pad(box, [0, missing[2], 0, missing[1], 0, missing[0]]) if any(missing) else box
 
 
-def _random_corner(left_out: Sequence[int]) -> list[int]:
-    """Where a box begins that leaves out so many voxels along each axis."""
+def _random_corner(whole: Sequence[int], size: Sequence[int]) -> list[int]:
+    """First voxel of a box of this size inside the whole volume; 0 along axes where the box is larger."""
     generator = np.random.RandomState(int(torch.randint(2**31, ())) + rank())
-    return [generator.randint(n + 1) if n > 0 else 0 for n in left_out]
+    return [generator.randint(n - m + 1) if n > m else 0 for n, m in zip(whole, size, strict=True)]

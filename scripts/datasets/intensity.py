@@ -1,7 +1,7 @@
-"""Intensities on one scale: what belongs to the head, from 0 to 1, and whether the skull is still there.
+"""Foreground, intensities scaled to [0, 1], and whether a scan is skull-stripped.
 
-Everything here follows from the values and from which of them lie at the faces, so flips, permutations of axes and
-padding change nothing.
+Results depend only on the values and on which of them lie at the faces of the volume. So flips, permutations of axes
+and padding with a constant do not change them.
 """
 
 from collections.abc import Hashable, Mapping
@@ -16,24 +16,26 @@ from scipy.ndimage import binary_fill_holes, distance_transform_edt, label
 
 from scripts.geometry import Grid, resample, world_box
 
-_LEAST = 0.1  # of the foreground's bright end: what differs less from the background belongs to it
-_NOISE = 5  # median absolute deviations of the faces, about 3.4 standard deviations of a Rayleigh background
-_MOST = 2.0  # times the way from the median to the 95th percentile: what lies beyond are outliers
-_COARSE = 3.0  # mm
-_BRAIN = 2.5  # litres: no brain is larger, nor is one that was scaled to a template
-_GAP = 12.0  # mm: what is closed
+_THRESHOLD = 0.1  # share of the 95th percentile by which foreground differs from background at least
+_NOISE_THRESHOLD = 5  # the same in median absolute deviations of the faces: 3.4 standard deviations of Rayleigh noise
+_OUTLIER = (
+    2.0  # values further from the median than this multiple of the 5th or 95th percentile's distance are outliers
+)
+_COARSE = 3.0  # mm, voxel size at which the shape of the foreground is examined
+_LARGEST_BRAIN = 2.5  # liters; brains are smaller, also those that were scaled to a template
+_CLOSING = 12.0  # mm, radius of the morphological closing of the foreground
 
 
 def foreground(image: NDArray, mask: NDArray | None = None) -> NDArray[np.bool_]:
-    """What is not background.
+    """Mask of the voxels that are not background.
 
-    The background is the median of the faces; the foreground differs from it by more than a tenth of the 95th
-    percentile of all differences, and by more than the faces' noise. Where a constant background lies inside the range
-    of values, as in brains that were z-scored, the foreground is whatever differs from it.
+    The background value is the median of the faces. Foreground differs from it by more than a tenth of the 95th
+    percentile of all differences, and by more than the noise of the faces. If a constant background value lies inside
+    the range of intensities, as in z-scored brains, every voxel with another value is foreground.
 
     Args:
-        image: `(X, Y, Z)`, finite.
-        mask: `(X, Y, Z)`, above 0 where the foreground may be.
+        image: finite intensities, `(X, Y, Z)`, of any scale.
+        mask: `(X, Y, Z)`, above 0 where foreground is allowed; None allows it everywhere.
 
     Returns:
         `(X, Y, Z)`.
@@ -42,27 +44,29 @@ def foreground(image: NDArray, mask: NDArray | None = None) -> NDArray[np.bool_]
 
 
 def scale_intensity(image: NDArray, mask: NDArray | None = None) -> NDArray[np.float32]:
-    """Intensities from 0 (background) to 1 (the 99.5th percentile of the foreground), clipped.
+    """Intensities scaled linearly from 0 (background) to 1 (99.5th percentile of the foreground), and clipped.
 
-    Where the background lies inside the range of values, 0 is the 0.5th percentile of the foreground as well.
+    If the background value lies inside the range of intensities, the 0.5th percentile of the foreground becomes 0, and
+    the background is set to 0.
 
     Args:
-        image: `(X, Y, Z)`, finite.
-        mask: `(X, Y, Z)`, above 0 where the image counts; outside it is 0, and percentiles are taken inside.
+        image: finite intensities, `(X, Y, Z)`, of any scale.
+        mask: `(X, Y, Z)`, above 0 inside; percentiles are those of the inside, and the outside is set to 0. None is a
+            mask of the whole volume.
 
     Returns:
-        `(X, Y, Z)`; all 0 if there is no foreground.
+        `(X, Y, Z)` in [0, 1]; all 0 if there is no foreground.
     """
-    inside, difference, straddles = _split(image, mask)
+    inside, difference, two_sided = _split(image, mask)
     if not inside.any():
         return np.zeros(image.shape, dtype=np.float32)
     darkest, dark, middle, bright, brightest = np.percentile(difference[inside], [0.5, 5, 50, 95, 99.5])
-    lower = max(darkest, middle + _MOST * (dark - middle)) if straddles else 0.0
-    upper = min(brightest, middle + _MOST * (bright - middle)) if bright > middle else brightest
+    lower = max(darkest, middle + _OUTLIER * (dark - middle)) if two_sided else 0.0
+    upper = min(brightest, middle + _OUTLIER * (bright - middle)) if bright > middle else brightest
     if upper == lower:
         return inside.astype(np.float32)
     scaled = ((difference - lower) / (upper - lower)).clip(0, 1).astype(np.float32)
-    if straddles:
+    if two_sided:
         scaled[~inside] = 0
     elif mask is not None:
         scaled[np.asarray(mask) <= 0] = 0
@@ -70,39 +74,38 @@ def scale_intensity(image: NDArray, mask: NDArray | None = None) -> NDArray[np.f
 
 
 def looks_skull_stripped(image: NDArray, affine: NDArray[np.float64]) -> bool:
-    """Whether a scan seems to show a brain alone.
+    """Whether a scan shows a brain without a skull.
 
-    A whole head is larger than a brain. Where only a part of it is in the scan, it is known by the skull: from the
-    surface inwards the intensity falls and rises again. Parts of heads in T2 contrast are taken for brains.
+    A whole head has a larger volume than a brain. A part of a head is recognized by its skull: from the surface inwards
+    the mean intensity falls and rises again. Parts of heads in T2 contrast are mistaken for brains.
 
     Args:
-        image: `(X, Y, Z)`, finite.
-        affine: `(4, 4)`, voxel to RAS mm.
+        image: finite intensities, `(X, Y, Z)`, of any scale.
+        affine: voxel to RAS mm, `(4, 4)`.
 
     Returns:
-        False for a head; True for a brain, and if there is no foreground.
+        False for a head; True for a brain, and for an image without foreground.
     """
     scaled, inside = scale_intensity(image), foreground(image)
     if not inside.any():
         return True
     low, high = world_box(inside, affine)
     matrix = np.diag([_COARSE, _COARSE, _COARSE, 1.0])
-    rim = _GAP + 2 * _COARSE
+    rim = _CLOSING + 2 * _COARSE
     matrix[:3, 3] = low - rim
     size = np.ceil((high - low + 2 * rim) / _COARSE).astype(int)
     grid = Grid(tuple(size.tolist()), matrix)
     hull = _largest_hull(resample(inside.astype(np.float32), affine, grid) > 0.5)
-    if hull.sum() * (_COARSE / 100) ** 3 > _BRAIN:
+    if hull.sum() * (_COARSE / 100) ** 3 > _LARGEST_BRAIN:
         return False
     return not _has_skull(resample(scaled, affine, grid), distance_transform_edt(hull) * _COARSE)
 
 
 class ScaleForegroundd(MapTransform):
-    """`scale_intensity` of channel-first images `(1, X, Y, Z)`; metadata stay.
+    """`scale_intensity` of images with a channel axis, `(1, X, Y, Z)`; metadata is kept.
 
     Args:
         keys: keys of the images.
-        allow_missing_keys: pass over a key that the data does not hold.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -115,9 +118,9 @@ class ScaleForegroundd(MapTransform):
 
 
 def _split(image: NDArray, mask: NDArray | None) -> tuple[NDArray[np.bool_], NDArray[np.floating], bool]:
-    """Foreground, difference to the background, and whether the background lies inside the range of values."""
+    """Foreground, differences from the background value, and whether values lie on both sides of it."""
     values = np.asarray(image, dtype=np.result_type(image.dtype, np.float32))
-    box = _core(values)
+    box = _without_constant_faces(values)
     background = _face_median(values[box])
     difference = np.zeros_like(values)
     difference[box] = values[box] - background
@@ -129,23 +132,23 @@ def _split(image: NDArray, mask: NDArray | None) -> tuple[NDArray[np.bool_], NDA
         return np.zeros(values.shape, dtype=bool), difference, False
     dark, bright = np.percentile(sample, [5, 95])
     noise = np.median(np.abs(_faces(values[box]) - background))
-    threshold = max(_LEAST * max(bright, -dark), _NOISE * noise)
-    straddles = bool(dark < -threshold)
-    inside = difference != 0 if straddles and noise == 0 else np.abs(difference) > threshold
+    threshold = max(_THRESHOLD * max(bright, -dark), _NOISE_THRESHOLD * noise)
+    two_sided = bool(dark < -threshold)
+    inside = difference != 0 if two_sided and noise == 0 else np.abs(difference) > threshold
     if mask is not None:
         inside &= np.asarray(mask) > 0
-    return inside, difference, straddles
+    return inside, difference, two_sided
 
 
-def _core(values: NDArray) -> tuple[slice, ...]:
-    """The image without constant faces, layer by layer.
+def _without_constant_faces(values: NDArray) -> tuple[slice, ...]:
+    """The box that is left after faces of a constant value are removed, layer by layer.
 
-    Padding may have another value than the background, and must count neither for it nor for the percentiles.
+    Padding may differ from the background; it must not change the background value or the percentiles.
     """
     box = [slice(0, size) for size in values.shape]
-    peeled = True
-    while peeled:
-        peeled = False
+    changed = True
+    while changed:
+        changed = False
         for axis, part in enumerate(box):
             low, high = part.start, part.stop
             layers = np.moveaxis(values[tuple(box)], axis, 0)
@@ -154,7 +157,7 @@ def _core(values: NDArray) -> tuple[slice, ...]:
             if high - low > 1 and _is_constant(layers[-1]):
                 high -= 1
             if (low, high) != (part.start, part.stop):
-                box[axis], peeled = slice(low, high), True
+                box[axis], changed = slice(low, high), True
     return tuple(box)
 
 
@@ -167,20 +170,20 @@ def _faces(values: NDArray) -> NDArray:
 
 
 def _face_median(values: NDArray) -> Any:
-    # One of the values itself, not a mean of two: a constant background is met exactly.
+    # inverted_cdf returns one of the values, not a mean of two, so a constant background is met exactly.
     return np.percentile(_faces(values), 50, method="inverted_cdf")
 
 
 def _largest_hull(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The foreground on the coarse grid with its gaps closed and its holes filled: its largest piece."""
-    near = distance_transform_edt(~inside) * _COARSE <= _GAP if inside.any() else inside
-    closed = binary_fill_holes(distance_transform_edt(near) * _COARSE > _GAP) | inside
-    pieces, _ = label(closed)
-    return pieces == np.bincount(pieces.ravel())[1:].argmax() + 1 if closed.any() else closed
+    """Largest connected component of the foreground on the coarse grid, after closing and filling of holes."""
+    near = distance_transform_edt(~inside) * _COARSE <= _CLOSING if inside.any() else inside
+    closed = binary_fill_holes(distance_transform_edt(near) * _COARSE > _CLOSING) | inside
+    components, _ = label(closed)
+    return components == np.bincount(components.ravel())[1:].argmax() + 1 if closed.any() else closed
 
 
 def _has_skull(scaled: NDArray[np.float32], depth: NDArray[np.float64]) -> bool:
-    """Whether the mean intensity falls, then rises from the surface to a depth of 36 mm: scalp, skull, brain."""
+    """Whether the mean intensity falls and then rises between the surface and a depth of 36 mm: scalp, skull, brain."""
     shells = [(depth > start) & (depth <= start + _COARSE) for start in np.arange(0.0, 36.0, _COARSE)]
     profile = np.array([scaled[shell].mean() for shell in shells if shell.any()])
     if not profile.size or profile.max() == 0:

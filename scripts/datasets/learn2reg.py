@@ -1,7 +1,6 @@
-"""Learn2Reg dataset JSON -> scans and pairs; LUMIR's and Learn2Reg-OASIS's files work as they are.
+"""Files of scans and pairs, read from a dataset JSON in Learn2Reg's layout.
 
-A scan is a dict of absolute paths: `image`, and `label` and `keypoints` where there are any. Keypoints are CSV files
-in Learn2Reg's layout (see `checks.load_keypoints`); row i of every scan's file is the same anatomical point.
+The dataset files of LUMIR and Learn2Reg-OASIS work unchanged.
 """
 
 import json
@@ -13,53 +12,34 @@ from typing import Any
 from scripts.io import scan_name
 from scripts.runtime import InputError
 
-Scan = dict[str, str]
+# Absolute paths by kind: `image`, and `label` and `keypoints` if the scan has them. Row i of the keypoint files of all
+# scans is the same anatomical point; for their format see `scripts.io.load_keypoints`.
+ScanFiles = dict[str, str]
 
-Pair = dict[str, Scan]
+# The files of the `fixed` and of the `moving` scan.
+PairFiles = dict[str, ScanFiles]
 
-VALIDATION_SECTIONS = ("registration_val", "validation")
-
-
-def find_dataset_json(dataset_dir: str | Path) -> Path:
-    """The dataset JSON of a folder: its only `*dataset*.json`; a path to a JSON file is taken as it is.
-
-    Raises:
-        InputError: if there is no such file, or more than one.
-    """
-    path = Path(dataset_dir).expanduser()
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise InputError(f"{dataset_dir}: no such dataset folder; check the path")
-    found = sorted(path.glob("*dataset*.json"))
-    if not found:
-        raise InputError(f"{dataset_dir}: no *dataset*.json in this folder; give a dataset in Learn2Reg's layout")
-    if len(found) > 1:
-        names = ", ".join(file.name for file in found)
-        raise InputError(f"{dataset_dir}: several dataset files ({names}); give the path of one of them")
-    return found[0]
+# Sections that hold validation pairs: Learn2Reg's name, and LUMIR's.
+_VALIDATION_SECTIONS = ("registration_val", "validation")
 
 
-def training_scans(dataset_dir: str | Path, labels: bool = False) -> list[Scan]:
-    """The scans to train on: the section `training` without the scans of the validation pairs.
+def training_scans(dataset_dir: str | Path, labels: bool = False) -> list[ScanFiles]:
+    """Training scans: the section `training` without the scans of the validation pairs.
 
-    Learn2Reg-OASIS lists its validation people under `training` as well; they are left out here.
+    Learn2Reg-OASIS lists its validation subjects under `training` as well; they are left out.
 
     Args:
         dataset_dir: folder of the dataset, or its JSON file.
-        labels: whether label maps are wanted: of every scan, or of none.
-
-    Returns:
-        One dict of absolute paths for each scan.
+        labels: whether the scans have to come with their label maps; otherwise they come without.
 
     Raises:
-        InputError: if the JSON is missing or broken, has fewer than two such scans, or names missing files; if labels
-            are wanted and a scan has none.
+        InputError: if the JSON is missing or invalid, has fewer than two such scans, or names missing files; if label
+            maps are required and a scan has none.
     """
     file, content = _read_json(dataset_dir)
     held_out = {
         _resolve(file, path)
-        for section in VALIDATION_SECTIONS
+        for section in _VALIDATION_SECTIONS
         for pair in _section(content, section)
         if isinstance(pair, dict)
         for path in pair.values()
@@ -76,60 +56,58 @@ def training_scans(dataset_dir: str | Path, labels: bool = False) -> list[Scan]:
     return scans
 
 
-def validation_pairs(dataset_dir: str | Path, section: str | None = None) -> list[Pair]:
-    """The pairs of one section.
+def validation_pairs(dataset_dir: str | Path, section: str | None = None) -> list[PairFiles]:
+    """Pairs of one section of the dataset JSON.
 
-    Labels and keypoints come from the image's entry under `training`, or else from the folders beside the images
-    (`labelsTr`, `keypointsTr` for `imagesTr`; likewise `Ts` and `Val`) where a file of the image's name exists.
+    Label maps and keypoints are those that the image's entry under `training` lists. Others are taken from the folders
+    `labelsTr` and `keypointsTr` next to `imagesTr`, where a file with the image's name exists; likewise for `imagesTs`
+    and `imagesVal`.
 
     Args:
         dataset_dir: folder of the dataset, or its JSON file.
-        section: its name in the JSON; by default `registration_val` or, as in LUMIR's file, `validation`.
-
-    Returns:
-        One dict `{"fixed": scan, "moving": scan}` for each pair.
+        section: name of a section; None is `registration_val` or, in LUMIR's file, `validation`.
 
     Raises:
-        InputError: if the JSON is missing or broken, has no pairs in this section, or names missing files.
+        InputError: if the JSON is missing or invalid, has no pairs in this section, or names missing files.
     """
     file, content = _read_json(dataset_dir)
-    wanted = VALIDATION_SECTIONS if section is None else (section,)
-    name = next((name for name in wanted if _section(content, name)), None)
+    sections = _VALIDATION_SECTIONS if section is None else (section,)
+    name = next((name for name in sections if _section(content, name)), None)
     if name is None:
         lists = ", ".join(key for key, value in content.items() if isinstance(value, list) and value)
-        raise InputError(f"{file}: no pairs under {' or '.join(wanted)}; its sections are: {lists or 'none'}")
+        raise InputError(f"{file}: no pairs under {' or '.join(sections)}; its sections are: {lists or 'none'}")
 
     known = {scan["image"]: scan for scan in _listed_scans(file, content)}
-    pairs: list[Pair] = []
+    pairs: list[PairFiles] = []
     for number, entry in enumerate(_section(content, name)):
-        pair: Pair = {}
+        pair: PairFiles = {}
         for role in ("fixed", "moving"):
             path = entry.get(role) if isinstance(entry, dict) else None
             if not isinstance(path, str):
                 raise InputError(f"{file}: entry {number} of '{name}' has no '{role}' image; want fixed and moving")
             image = _resolve(file, path)
-            pair[role] = known.get(image) or _with_companions({"image": image})
+            pair[role] = known.get(image) or _with_files_beside({"image": image})
         pairs.append(pair)
     _check_files(file, [scan for pair in pairs for scan in pair.values()])
     return pairs
 
 
 def label_names(dataset_dir: str | Path) -> dict[int, str]:
-    """Values and names of the labels to score.
+    """Names of the foreground labels by value.
 
     Args:
         dataset_dir: folder of the dataset, or its JSON file.
 
     Returns:
-        Names by value without 0, in the JSON's order; empty if it names no labels (as LUMIR's).
+        Names in the order of the JSON, without label 0; empty if the JSON names no labels, as LUMIR's.
 
     Raises:
-        InputError: if the JSON is missing or broken, or its `labels` are not value-name pairs.
+        InputError: if the JSON is missing or invalid, or its `labels` are not names by value.
     """
     file, content = _read_json(dataset_dir)
     labels = content.get("labels") or {}
     if isinstance(labels, dict) and all(isinstance(value, dict) for value in labels.values()):
-        # some of Learn2Reg's files hold one table for each modality
+        # Some of Learn2Reg's files have one table for each modality.
         labels = {value: name for table in labels.values() for value, name in table.items()}
     try:
         names = {int(value): str(name) for value, name in labels.items()}
@@ -138,8 +116,24 @@ def label_names(dataset_dir: str | Path) -> dict[int, str]:
     return {value: name for value, name in names.items() if value != 0}
 
 
+def _dataset_json(dataset_dir: str | Path) -> Path:
+    """The only file `*dataset*.json` of a folder; a path to a file is returned unchanged."""
+    path = Path(dataset_dir).expanduser()
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise InputError(f"{dataset_dir}: no such dataset folder; check the path")
+    found = sorted(path.glob("*dataset*.json"))
+    if not found:
+        raise InputError(f"{dataset_dir}: no *dataset*.json in this folder; give a dataset in Learn2Reg's layout")
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise InputError(f"{dataset_dir}: several dataset files ({names}); give the path of one of them")
+    return found[0]
+
+
 def _read_json(dataset_dir: str | Path) -> tuple[Path, dict[str, Any]]:
-    file = find_dataset_json(dataset_dir)
+    file = _dataset_json(dataset_dir)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -154,8 +148,8 @@ def _section(content: dict[str, Any], name: str) -> list[Any]:
     return entries if isinstance(entries, list) else []
 
 
-def _listed_scans(file: Path, content: dict[str, Any]) -> list[Scan]:
-    scans: list[Scan] = []
+def _listed_scans(file: Path, content: dict[str, Any]) -> list[ScanFiles]:
+    scans: list[ScanFiles] = []
     for number, entry in enumerate(_section(content, "training")):
         paths = {"image": entry} if isinstance(entry, str) else entry
         if not isinstance(paths, dict) or not isinstance(paths.get("image"), str):
@@ -165,7 +159,7 @@ def _listed_scans(file: Path, content: dict[str, Any]) -> list[Scan]:
             for key in ("image", "label", "keypoints")
             if isinstance(paths.get(key), str)
         }
-        scans.append(_with_companions(listed))
+        scans.append(_with_files_beside(listed))
     return scans
 
 
@@ -173,8 +167,8 @@ def _resolve(file: Path, path: str) -> str:
     return os.path.abspath(file.parent / path)
 
 
-def _with_companions(scan: Scan) -> Scan:
-    """Add the label and the keypoints that lie beside the image and are not listed."""
+def _with_files_beside(scan: ScanFiles) -> ScanFiles:
+    """Add label map and keypoints from the folders next to the images, unless they are listed."""
     folder, name = os.path.split(scan["image"])
     parent, kind = os.path.split(folder)
     if kind.startswith("images"):
@@ -189,14 +183,14 @@ def _with_companions(scan: Scan) -> Scan:
     return scan
 
 
-def _check_labels(file: Path, scans: Iterable[Scan]) -> None:
-    lacking = [scan["image"] for scan in scans if "label" not in scan]
-    if lacking:
-        more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
-        raise InputError(f"{lacking[0]}: no label map{more}, in {file} or in labelsTr; train without labels.yaml")
+def _check_labels(file: Path, scans: Iterable[ScanFiles]) -> None:
+    missing = [scan["image"] for scan in scans if "label" not in scan]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise InputError(f"{missing[0]}: no label map{more}, in {file} or in labelsTr; train without labels.yaml")
 
 
-def _check_files(file: Path, scans: Iterable[Scan]) -> None:
+def _check_files(file: Path, scans: Iterable[ScanFiles]) -> None:
     paths = dict.fromkeys(path for scan in scans for path in scan.values())
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:

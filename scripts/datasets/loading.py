@@ -1,4 +1,4 @@
-"""Scans as MONAI's transforms want them, for training and evaluation on datasets."""
+"""Scans, label maps and keypoints as tensors for MONAI's transforms."""
 
 import logging
 from collections.abc import Hashable, Mapping
@@ -16,74 +16,57 @@ from monai.utils import SpaceKeys, ensure_tuple
 from scripts.io import Scan, load_keypoints, read_label, read_scan, transform_points
 from scripts.runtime import InputError
 
-_LARGEST_LABEL = 2**24  # float32 and scripts.spatial.warp are exact below
-
-
-def load_scan(path: str | Path) -> MetaTensor:
-    """Read a 3-D image as `read_scan` does; what is odd about it is logged, once.
-
-    Datasets are aligned on one grid, so an image without sform and qform is taken as RAS.
-
-    Args:
-        path: the file.
-
-    Returns:
-        `(1, X, Y, Z)` float32 in the file's own axis order; `affine` (RAS mm) and `filename_or_obj` in `meta`.
-
-    Raises:
-        InputError: see `read_scan`.
-    """
-    return _image_tensor(read_scan(path, assume_ras=True))
+_LABEL_LIMIT = 2**24  # labels are warped as float32, which holds whole numbers exactly up to here
 
 
 def load_label(path: str | Path) -> MetaTensor:
-    """Read a label map as `read_label` does, and as `load_scan` treats images.
+    """Read a label map of a dataset with the checks of `scripts.io.read_label`.
+
+    Datasets are aligned on one grid, so a file without orientation (no sform, no qform) is taken as RAS. Every warning
+    about the file is logged once.
 
     Args:
-        path: the file.
+        path: label map file.
 
     Returns:
-        `(1, X, Y, Z)` int32, with the same metadata as `load_scan`.
+        `(1, X, Y, Z)` int32 in the file's own axis order; `meta` has `affine` (voxel to RAS mm) and `filename_or_obj`.
 
     Raises:
-        InputError: see `read_label`; also for labels of 2^24 or more.
+        InputError: if `read_label` refuses the file; for labels from 2^24.
     """
     return _label_tensor(read_label(path, assume_ras=True))
 
 
 class LoadScand(MapTransform):
-    """Load the files of one or several scans with the checks of `load_scan` and `load_label`.
+    """Load the files of one or several scans with the checks of `scripts.io`; see `load_label`.
 
-    Images become `(1, X, Y, Z)` float32, label maps int32 on the image's grid (resampled, and logged, where theirs is
-    another), keypoints `(N, 3)` float64 in RAS mm: in world coordinates they stay true when later transforms
-    reorient, pad or resample the image.
+    Images become `(1, X, Y, Z)` float32. Label maps become `(1, X, Y, Z)` int32 on the grid of their image; if their
+    own grid differs, they are resampled, and a warning is logged. Keypoints become `(N, 3)` float64 in RAS mm, which
+    stay correct when later transforms reorient, pad or resample the image.
 
     Args:
-        keys: keys of the images' paths.
-        label_keys: keys of the label maps, one for each image key in the same order, or none; a label that the
-            data does not hold is passed over, as labels are optional everywhere.
+        keys: keys of the image files.
+        label_keys: keys of the label map files, one for each image key in the same order, or none; label maps are
+            optional in the data.
         keypoint_keys: keys of the keypoint files, likewise.
-        allow_missing_keys: pass over an image key that the data does not hold, with its label and keypoints.
 
     Raises:
-        InputError: for bad files (see `load_scan`, `load_label`, `load_keypoints`), and for a label map that does
-            not overlap with its image. `Compose` wraps it: see `find_input_error`.
+        InputError: for files that `read_scan`, `read_label` or `load_keypoints` refuse, and for a label map that does
+            not overlap with its image. `Compose` wraps it in a RuntimeError: see `find_input_error`.
+        ValueError: if the numbers of keys differ.
     """
 
     def __init__(
-        self,
-        keys: KeysCollection,
-        label_keys: KeysCollection = (),
-        keypoint_keys: KeysCollection = (),
-        allow_missing_keys: bool = False,
+        self, keys: KeysCollection, label_keys: KeysCollection = (), keypoint_keys: KeysCollection = ()
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
+        super().__init__(keys)
         self.label_keys = _one_each(label_keys, self.keys, "label_keys")
         self.keypoint_keys = _one_each(keypoint_keys, self.keys, "keypoint_keys")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Load the files of one item; missing image keys raise a KeyError."""
         loaded = dict(data)
-        for key, label_key, keypoint_key in self.key_iterator(loaded, self.label_keys, self.keypoint_keys):
+        for key, label_key, keypoint_key in zip(self.keys, self.label_keys, self.keypoint_keys, strict=True):
             scan = read_scan(data[key], assume_ras=True)
             loaded[key] = _image_tensor(scan)
             if label_key in data:
@@ -105,7 +88,7 @@ def _one_each(keys: KeysCollection, image_keys: tuple[Hashable, ...], name: str)
 def _image_tensor(scan: Scan) -> MetaTensor:
     for warning in scan.warnings:
         _log_once(f"{scan.path}: {warning}")
-    # No more of the header than every format has: batches could not mix formats.
+    # Only what all file formats provide: a batch may mix formats, and its items must have the same metadata.
     meta = {
         "affine": torch.from_numpy(scan.affine.copy()),
         "original_affine": scan.affine.copy(),
@@ -117,12 +100,12 @@ def _image_tensor(scan: Scan) -> MetaTensor:
 
 
 def _label_tensor(label: Scan) -> MetaTensor:
-    if int(label.array.max()) >= _LARGEST_LABEL:
+    if int(label.array.max()) >= _LABEL_LIMIT:
         raise InputError(f"{label.path}: labels of 2^24 or more cannot be warped exactly; renumber them")
     return _image_tensor(label)
 
 
 @cache
 def _log_once(message: str) -> None:
-    """A scan outside a dataset's memory is read many times."""
+    """Log a warning once, although scans outside the cache are read many times."""
     logging.getLogger("scripts.datasets").warning(message)

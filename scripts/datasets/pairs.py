@@ -1,4 +1,4 @@
-"""Pairs of scans as items of a dataset, each scan read and preprocessed once."""
+"""Pairs of scans as items of a dataset; each scan is read and preprocessed once."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,29 +18,35 @@ from scripts.runtime import InputError, find_input_error, rank, seed_from_torch
 class PairDataset(Dataset[dict[str, Any]]):
     """Pairs of preprocessed scans.
 
-    Built from scans (`training_scans`), it holds every ordered pair of two of them: N(N-1) items. Built from pairs
-    (`validation_pairs`), it holds those. Either way a scan is read and preprocessed once and kept in memory, images
-    within [-1, 1] as float16 (14 MB at 160x224x192, exact to a sixteenth of a grey level of 8 bits) and labels in the
+    From scans (`training_scans`) it makes all ordered pairs of two different ones, N(N-1) items. From pairs
+    (`validation_pairs`) it makes one item each. A scan is read and preprocessed once and kept in memory: images within
+    [-1, 1] as float16 (14 MB at 160x224x192, exact to a sixteenth of a gray level of 8 bits), label maps in the
     smallest integer type.
 
-    Args:
-        data: scans, dicts of paths `image`, `label`, `keypoints` (all but the first optional), or pairs of them,
-            dicts `fixed`, `moving`.
-        transform: applied to one scan; it must load the image as a `MetaTensor` `(1, X, Y, Z)`, and if it loads the
-            others, the label as `(1, X, Y, Z)` and the keypoints as `(N, 3)` RAS mm: start it with `LoadScand`.
-        cache_rate: share of the scans to keep in memory; the others are read at every use.
-        cache_device: in whose memory.
-        num_workers: threads that fill the memory.
-        progress: show a progress bar while it fills.
-        pair_transform: applied to every item, such as a random crop; see `seed_from_torch`.
+    An item is a dict, since MONAI collates items into batches by key. In a batch, tensors have one more axis in front,
+    and strings become lists. Its keys are:
 
-    An item is a dict of `image` `(2, X, Y, Z)` float32, fixed and moving, with the fixed image's affine; where the
-    scans have them, `fixed_label` and `moving_label` `(1, X, Y, Z)` int32 and `fixed_keypoints` and
-    `moving_keypoints` `(N, 3)` float32 in voxels of the item's grid; `spacing` `(3,)` in mm; `fixed_path` and
-    `moving_path`, and `fixed_name` and `moving_name`, the files' names without extensions.
+        image: `(2, X, Y, Z)` float32, the fixed and the moving image as `transform` scales them; a `MetaTensor` with
+            the affine of the fixed image.
+        fixed_label, moving_label: label maps, `(1, X, Y, Z)` int32; only if the scans have them.
+        fixed_keypoints, moving_keypoints: `(N, 3)` float32, voxels of the item's grid, row i of both the same
+            anatomical point; only if the scans have them.
+        spacing: voxel size, `(3,)` float32, mm.
+        fixed_path, moving_path: image files.
+        fixed_name, moving_name: names of the image files without extensions.
+
+    Args:
+        data: files of scans (`learn2reg.ScanFiles`) or of pairs (`learn2reg.PairFiles`), not empty.
+        transform: reads and preprocesses one scan, beginning with `LoadScand`. It makes `image` a `MetaTensor`
+            `(1, X, Y, Z)`; `label` and `keypoints`, if it loads them, `(1, X, Y, Z)` and `(N, 3)` in RAS mm.
+        cache_rate: share of the scans that are kept in memory, in [0, 1]; the others are read at every use.
+        cache_device: device in whose memory they are kept.
+        pair_transform: transform of each item, such as `RandScaledBoxd`; random transforms of MONAI's are seeded from
+            torch's global generator at each item.
 
     Raises:
-        InputError: for bad files; for a pair on two grids, or with different numbers of keypoints.
+        InputError: for files that `transform` refuses, for a pair of scans on different grids, and for a pair with
+            different numbers of keypoints.
         ValueError: if `data` is empty.
     """
 
@@ -50,8 +56,6 @@ class PairDataset(Dataset[dict[str, Any]]):
         transform: Callable[..., Any],
         cache_rate: float = 1.0,
         cache_device: torch.device | str = "cpu",
-        num_workers: int = 2,
-        progress: bool = True,
         pair_transform: Callable[..., Any] | None = None,
     ) -> None:
         if not data:
@@ -66,17 +70,16 @@ class PairDataset(Dataset[dict[str, Any]]):
             position = {image: index for index, image in enumerate(distinct)}
             scans = list(distinct.values())
             self._pairs = [(position[pair["fixed"]["image"]], position[pair["moving"]["image"]]) for pair in data]
-        # flat: CacheDataset keeps nothing of what a nested Compose does, since any Compose may be random
+        # Flat, because CacheDataset caches up to the first transform that may be random, and any Compose counts as one.
         steps = Compose([transform, _Compact(cache_device)]).flatten()
         with _plain_input_errors():
-            self._scans = CacheDataset(
-                scans, steps, cache_rate=cache_rate, num_workers=num_workers, progress=progress and rank() == 0
-            )
+            self._scans = CacheDataset(scans, steps, cache_rate=cache_rate, num_workers=2, progress=rank() == 0)
 
     def __len__(self) -> int:
         return len(self._scans) * (len(self._scans) - 1) if self._pairs is None else len(self._pairs)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        """One pair; negative indices count from the end."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"pair {index} of {len(self)}")
         fixed_index, moving_index = self._scan_indices(index % len(self))
@@ -97,7 +100,7 @@ class PairDataset(Dataset[dict[str, Any]]):
 
 @contextmanager
 def _plain_input_errors() -> Iterator[None]:
-    """Let an InputError come out as itself, not inside the RuntimeErrors of MONAI's Compose."""
+    """Raise an InputError itself instead of the RuntimeErrors in which MONAI's Compose wraps it."""
     try:
         yield
     except RuntimeError as error:
@@ -108,7 +111,7 @@ def _plain_input_errors() -> Iterator[None]:
 
 
 class _Compact(Transform):
-    """What is kept of a scan, in little memory. A class, since CacheDataset keeps only what a `Transform` does."""
+    """Reduce a scan to what is cached. A class, because CacheDataset caches only results of a `Transform`."""
 
     def __init__(self, device: torch.device | str) -> None:
         self.device = device
@@ -135,9 +138,9 @@ def _pair_item(fixed: dict[str, Any], moving: dict[str, Any]) -> dict[str, Any]:
     if not same_grid(*grids):
         raise InputError(
             f"{files['fixed']} ({grids[0]}) and {files['moving']} ({grids[1]}): "
-            "scans on different grids; training and evaluation want one, so resample one"
+            "scans on different grids; training and evaluation need scans on one grid, so resample one of them"
         )
-    # the first one's metadata, that of the fixed image, is what cat keeps
+    # Concatenation keeps the metadata of the first tensor, the fixed image.
     item: dict[str, Any] = {"image": torch.cat([fixed["image"], moving["image"]]).to(torch.float32)}
     affine = fixed["image"].affine.cpu().double()
     item["spacing"] = torch.linalg.vector_norm(affine[:3, :3], dim=0).to(torch.float32)

@@ -1,4 +1,4 @@
-"""Foreground, intensity scale and the sign of a skull: facts of the image, not of its storage."""
+"""Foreground, intensity scale and skull-stripping of an image, however it is stored."""
 
 from pathlib import Path
 
@@ -18,19 +18,20 @@ SHAPE = (30, 36, 28)
 
 
 def depth(shape: tuple[int, int, int] = SHAPE, size: float = 0.75) -> NDArray:
-    """1 at the centre, 0 at the surface of an ellipsoid, below 0 outside."""
+    """1 at the center, 0 at the surface of an ellipsoid, below 0 outside."""
     axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
     return 1 - np.sqrt(sum(axis**2 for axis in axes)) / size
 
 
 def brain(seed: int = 0) -> tuple[NDArray, NDArray]:
-    """A stripped brain with values of 100 to 900 on zeros, and where it is."""
+    """A skull-stripped brain with values of 100 to 900 on a background of 0, and its mask."""
     values = 500 + 2500 * gaussian_filter(np.random.default_rng(seed).normal(size=SHAPE), 2)
     inside = depth() > 0
     return np.where(inside, values.clip(100, 900), 0).astype(np.float32), inside
 
 
-def head(noise: float) -> tuple[NDArray, NDArray]:
+def noisy_brain(noise: float) -> tuple[NDArray, NDArray]:
+    """The magnitude of the brain with complex noise, as in a scan."""
     values, inside = brain()
     generator = np.random.default_rng(1)
     return np.abs(values + noise * (generator.normal(size=SHAPE) + 1j * generator.normal(size=SHAPE))), inside
@@ -44,7 +45,7 @@ def head(noise: float) -> tuple[NDArray, NDArray]:
     st.booleans(),
     st.sampled_from([0.0, -700.0, 300.0]),
 )
-def test_storage_and_padding_change_nothing(
+def test_flips_axes_and_padding_do_not_change_the_result(
     axes: list[int], flips: set[int], pad: list[int], seed: int, zeros: bool, background: float
 ) -> None:
     image = brain(seed)[0] + np.float32(background)
@@ -53,19 +54,19 @@ def test_storage_and_padding_change_nothing(
     for function in (foreground, scale_intensity):
         expected = np.flip(np.pad(function(image), widths).transpose(axes), tuple(flips))
         result = function(stored)
-        # Padding with zeros around another background is below it or above it: nothing there counts as the scan's.
+        # Padding with zeros around another background is not part of the scan, so its result is not compared.
         core = np.flip(np.pad(np.ones(SHAPE, bool), widths).transpose(axes), tuple(flips))
         np.testing.assert_array_equal(result[core], expected[core])
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.int16, np.uint16])
-def test_stripped_brain_is_its_own_foreground_in_any_type(kind: type) -> None:
+def test_stripped_brain_is_the_foreground_in_any_type(kind: type) -> None:
     image, inside = brain()
     np.testing.assert_array_equal(foreground(image.astype(kind)), inside)
 
 
 @pytest.mark.parametrize("background", [0.0, -0.37])
-def test_z_scored_brain_is_foreground_though_its_background_is_a_middle_value(background: float) -> None:
+def test_z_scored_brain_is_foreground(background: float) -> None:
     image, inside = brain()
     scored = np.where(inside, (image - image[inside].mean()) / image[inside].std(), background)
     assert (foreground(scored) == inside).mean() > 0.999
@@ -76,23 +77,23 @@ def test_z_scored_brain_is_foreground_though_its_background_is_a_middle_value(ba
 
 
 def test_noise_is_background() -> None:
-    image, inside = head(noise=30)
+    image, inside = noisy_brain(noise=30)
     found = foreground(image)
     assert found[~inside].mean() < 0.01
     assert found[inside].mean() > 0.95
 
 
-def test_one_percent_of_outliers_hardly_changes_the_foreground_and_bounds_the_scale() -> None:
+def test_outliers_change_the_foreground_and_the_scale_little() -> None:
     image, inside = brain()
-    spoilt = image.copy()
-    hit = inside & (np.random.default_rng(2).random(SHAPE) < 0.01)
-    spoilt[hit] = 1e6
-    np.testing.assert_array_equal(foreground(spoilt)[~hit], inside[~hit])
-    ratio = np.median(scale_intensity(spoilt)[inside] / scale_intensity(image)[inside])
+    corrupted = image.copy()
+    hit = inside & (np.random.default_rng(2).random(SHAPE) < 0.01)  # one percent
+    corrupted[hit] = 1e6
+    np.testing.assert_array_equal(foreground(corrupted)[~hit], inside[~hit])
+    ratio = np.median(scale_intensity(corrupted)[inside] / scale_intensity(image)[inside])
     assert 0.6 < ratio <= 1.001
 
 
-def test_scale_is_linear_from_background_to_the_bright_end() -> None:
+def test_scale_is_linear_from_background_to_the_99_5th_percentile() -> None:
     image, inside = brain()
     top = np.percentile(image[inside], 99.5)
     scaled = scale_intensity(image)
@@ -117,7 +118,7 @@ def test_constant_image_has_no_foreground() -> None:
     assert looks_skull_stripped(image, np.eye(4))
 
 
-def test_dict_transform_scales_and_keeps_the_metadata() -> None:
+def test_dictionary_transform_scales_and_keeps_metadata() -> None:
     image, _ = brain()
     affine = torch.diag(torch.tensor([1.0, 2.0, 3.0, 1.0]))
     tensor = MetaTensor(torch.from_numpy(image)[None], affine=affine, meta={"filename_or_obj": "a.nii"})
@@ -139,13 +140,19 @@ def layered(radius: float, skull: bool) -> NDArray:
 
 
 @pytest.mark.parametrize(
-    ("radius", "skull", "stripped"), [(70, False, True), (76, False, True), (92, True, False), (92, False, False)]
+    ("radius", "skull", "stripped"),
+    [
+        (70, False, True),  # 4/3 pi 0.70^3 = 1.4 liters
+        (76, False, True),  # 1.8 liters
+        (92, True, False),  # 3.3 liters
+        (92, False, False),
+    ],
 )
-def test_brains_are_told_from_heads_by_their_size(radius: float, skull: bool, stripped: bool) -> None:
+def test_brains_are_distinguished_from_heads_by_size(radius: float, skull: bool, stripped: bool) -> None:
     assert looks_skull_stripped(layered(radius, skull), np.diag([SPACING, SPACING, SPACING, 1.0])) == stripped
 
 
-def test_part_of_a_head_is_told_by_its_skull() -> None:
+def test_part_of_a_head_is_recognized_by_its_skull() -> None:
     part = layered(92, True)[:, :, 36:]
     whole = layered(92, False)[:, :, 36:]
     affine = np.diag([SPACING, SPACING, SPACING, 1.0])
@@ -165,13 +172,13 @@ def test_part_of_a_head_is_told_by_its_skull() -> None:
     ],
 )
 @pytest.mark.slow
-def test_real_scans_are_told_apart(shared_data: Path, name: str, stripped: bool) -> None:
+def test_skull_stripping_of_real_scans_is_recognized(shared_data: Path, name: str, stripped: bool) -> None:
     image = nib.load(shared_data / name)
     assert looks_skull_stripped(np.asarray(image.dataobj), image.affine) == stripped
 
 
 @pytest.mark.slow
-def test_scale_of_aligned_scans_is_that_of_the_training(shared_data: Path) -> None:
+def test_scale_of_aligned_scans_is_that_of_their_99_9th_percentile(shared_data: Path) -> None:
     for file in sorted((shared_data / "oasis35" / "imagesTr").glob("*.nii.gz"))[::5]:
         image = np.asarray(nib.load(file).dataobj).astype(np.float32)
         expected = (image / np.percentile(image, 99.9)).clip(0, 1)

@@ -1,4 +1,4 @@
-"""Dataset JSON files as they are in the world, and what is said about broken ones."""
+"""Published dataset JSON files, and messages about invalid ones."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scripts.datasets.learn2reg import find_dataset_json, label_names, training_scans, validation_pairs
+from scripts.datasets.learn2reg import label_names, training_scans, validation_pairs
 from scripts.runtime.errors import InputError
 
 
@@ -27,7 +27,7 @@ def one_line(error: pytest.ExceptionInfo[InputError]) -> str:
     return str(error.value)
 
 
-def test_lumir_file_works_as_it_is(tmp_path: Path) -> None:
+def test_lumir_file_works_unchanged(tmp_path: Path) -> None:
     train = images("imagesTr", 0, 1, 2)
     fixed, moving = images("imagesVal", 8, 7)
     content = {
@@ -44,7 +44,7 @@ def test_lumir_file_works_as_it_is(tmp_path: Path) -> None:
     assert label_names(tmp_path) == {}
 
 
-def test_learn2reg_oasis_file_works_and_its_validation_people_are_held_out(tmp_path: Path) -> None:
+def test_learn2reg_oasis_file_works_without_its_validation_subjects(tmp_path: Path) -> None:
     paths = images("imagesTr", 1, 2, 3, 4)
     labels = images("labelsTr", 1, 2, 3, 4)
     test = images("imagesTs", 5, 6)
@@ -68,7 +68,7 @@ def test_learn2reg_oasis_file_works_and_its_validation_people_are_held_out(tmp_p
     assert label_names(tmp_path)[1] == "Left-Cerebral-White-Matter"
 
 
-def test_labels_and_keypoints_beside_the_images_are_found(tmp_path: Path) -> None:
+def test_labels_and_keypoints_next_to_the_images_are_found(tmp_path: Path) -> None:
     train, val = images("imagesTr", 1, 2), images("imagesTs", 3, 4)
     extra = ["labelsTs/P_0003_0000.nii.gz", "keypointsTs/P_0003_0000.csv", "keypointsTr/P_0001_0000.csv"]
     content = {
@@ -83,7 +83,7 @@ def test_labels_and_keypoints_beside_the_images_are_found(tmp_path: Path) -> Non
     assert [sorted(scan) for scan in training_scans(tmp_path)] == [["image", "keypoints"], ["image"]]
 
 
-def test_training_scans_come_with_labels_where_they_are_wanted_and_then_each_must_have_one(tmp_path: Path) -> None:
+def test_every_training_scan_needs_a_label_map_if_labels_are_required(tmp_path: Path) -> None:
     paths, labels = images("imagesTr", 1, 2, 3), images("labelsTr", 1, 2, 3)
     make(tmp_path, {"training": [{"image": path} for path in paths]}, [*paths, *labels])
     assert [set(scan) for scan in training_scans(tmp_path)] == [{"image"}] * 3
@@ -95,30 +95,33 @@ def test_training_scans_come_with_labels_where_they_are_wanted_and_then_each_mus
     assert one_line(error).startswith(f"{tmp_path / paths[1]}: no label map (and 1 more)")
 
 
-def test_a_path_to_the_json_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_path_of_the_json_may_be_given(tmp_path: Path) -> None:
     file = tmp_path / "my.json"
-    file.write_text("{}")
-    assert find_dataset_json(file) == file
+    file.write_text(json.dumps({"labels": {"1": "brain"}}))
+    assert label_names(file) == {1: "brain"}
 
 
-def test_no_or_several_or_broken_dataset_files_are_said_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "no *dataset*.json in this folder"),
+        ({"A_dataset.json": "{\n,"}, "A_dataset.json: not a JSON file"),
+        ({"A_dataset.json": "[]"}, "A_dataset.json: not a dataset file; want a JSON object"),
+        ({"A_dataset.json": "{}", "B_dataset.json": "{}"}, "A_dataset.json, B_dataset.json"),
+    ],
+)
+def test_invalid_dataset_files_are_one_line(tmp_path: Path, files: dict[str, str], words: str) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
     with pytest.raises(InputError) as error:
-        find_dataset_json(tmp_path / "nowhere")
-    assert "nowhere" in one_line(error)
-    with pytest.raises(InputError) as error:
-        find_dataset_json(tmp_path)
+        training_scans(tmp_path)
     assert str(tmp_path) in one_line(error)
-    (tmp_path / "A_dataset.json").write_text("{\n,")
-    with pytest.raises(InputError) as error:
-        training_scans(tmp_path)
-    assert "A_dataset.json: not a JSON file" in one_line(error)
-    (tmp_path / "A_dataset.json").write_text("[]")
-    with pytest.raises(InputError, match="JSON object"):
-        training_scans(tmp_path)
-    (tmp_path / "B_dataset.json").write_text("{}")
-    with pytest.raises(InputError) as error:
-        training_scans(tmp_path)
-    assert "A_dataset.json, B_dataset.json" in one_line(error)
+    assert words in one_line(error)
+
+
+def test_missing_dataset_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere: no such dataset folder"):
+        training_scans(tmp_path / "nowhere")
 
 
 def test_missing_files_are_named_and_counted(tmp_path: Path) -> None:
@@ -140,7 +143,7 @@ def test_missing_files_are_named_and_counted(tmp_path: Path) -> None:
     assert "imagesVal/P_0008_0000.nii.gz: no such file (and 1 more)" in one_line(error)
 
 
-def test_sections_without_pairs_and_too_few_scans_are_said_in_one_line(tmp_path: Path) -> None:
+def test_missing_pairs_and_too_few_scans_are_one_line(tmp_path: Path) -> None:
     paths = images("imagesTr", 1, 2)
     make(tmp_path, {"training": [{"image": paths[0]}], "registration_val": [], "rescan": ["x"]}, paths)
     with pytest.raises(InputError) as error:
@@ -159,14 +162,14 @@ def test_sections_without_pairs_and_too_few_scans_are_said_in_one_line(tmp_path:
 
 
 @pytest.mark.parametrize("labels", [["background", "brain"], {"brain": 1}])
-def test_malformed_labels_are_said_in_one_line(tmp_path: Path, labels: Any) -> None:
+def test_malformed_labels_are_one_line(tmp_path: Path, labels: Any) -> None:
     make(tmp_path, {"labels": labels}, [])
     with pytest.raises(InputError) as error:
         label_names(tmp_path)
     assert "TEST_dataset.json" in one_line(error)
 
 
-def test_oasis35(shared_data: Path) -> None:
+def test_real_oasis_dataset_has_its_scans_pairs_and_labels(shared_data: Path) -> None:
     folder = shared_data / "oasis35"
     training, pairs = training_scans(folder), validation_pairs(folder)
     assert (len(training), len(pairs)) == (18, 10)

@@ -1,4 +1,4 @@
-"""Scans as MONAI's transforms get them."""
+"""Files of scans as tensors."""
 
 import logging
 from collections.abc import Callable
@@ -10,22 +10,21 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, DivisiblePadd, Orientationd, ScaleIntensityd
 
-from scripts.datasets.loading import LoadScand, load_label, load_scan
+from scripts.datasets.loading import LoadScand, load_label
 from scripts.runtime.errors import InputError, find_input_error
 
 Save = Callable[..., Path]
 Noise = Callable[..., np.ndarray]
+Log = pytest.LogCaptureFixture
 
 
 @pytest.mark.parametrize(
     ("name", "size"),
     [("s.nii", (8, 9, 10)), ("s.nii.gz", (8, 9, 10)), ("s.mgz", (8, 9, 10)), ("s.nii.gz", (8, 9, 10, 1))],
 )
-def test_formats_and_a_single_4d_volume_load_alike(
-    save: Save, noise: Noise, las: np.ndarray, name: str, size: tuple[int, ...]
-) -> None:
+def test_formats_load_equally(save: Save, noise: Noise, las: np.ndarray, name: str, size: tuple[int, ...]) -> None:
     path = save(name, noise(*size))
-    image = load_scan(str(path))
+    image = LoadScand("image")({"image": path})["image"]
     assert isinstance(image, MetaTensor)
     assert image.dtype == torch.float32
     assert image.shape == (1, 8, 9, 10)
@@ -50,7 +49,7 @@ def test_labels_that_cannot_be_warped_are_refused(save: Save) -> None:
         load_label(save("label.nii.gz", array + 1))
 
 
-def test_datasets_need_no_forms(save: Save, noise: Noise, caplog: pytest.LogCaptureFixture) -> None:
+def test_scans_without_orientation_are_taken_as_ras(save: Save, noise: Noise, caplog: Log) -> None:
     image = save("image.nii", noise(8, 9, 10), sform_code=0)
     label = save("label.nii", np.ones((8, 9, 10), np.uint8), sform_code=0)
     loaded = LoadScand("image", label_keys="label")({"image": image, "label": label})
@@ -59,20 +58,18 @@ def test_datasets_need_no_forms(save: Save, noise: Noise, caplog: pytest.LogCapt
     assert caplog.messages == []
 
 
-def test_what_is_odd_is_logged_in_one_line_and_once(save: Save, noise: Noise, caplog: pytest.LogCaptureFixture) -> None:
+def test_warning_about_a_file_is_logged_once(save: Save, noise: Noise, caplog: Log) -> None:
     array = noise(8, 9, 10)
     array[0, 0, 0] = np.nan
     path = save("scan.nii.gz", array)
     for _ in range(2):
-        load_scan(path)
+        LoadScand("image")({"image": path})
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage() == f"{path}: 1 voxels (0.14 %) are NaN or infinite; replaced by 0"
 
 
-def test_label_off_the_grid_of_its_image_is_resampled_and_logged(
-    save: Save, noise: Noise, las: np.ndarray, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_label_map_on_another_grid_is_resampled(save: Save, noise: Noise, las: np.ndarray, caplog: Log) -> None:
     array = np.zeros((8, 9, 10), np.uint8)
     array[2:6, 2:6, 2:6] = 3
     las[1, 3] += 2 * 1.2
@@ -88,7 +85,7 @@ def test_label_off_the_grid_of_its_image_is_resampled_and_logged(
         LoadScand("image", label_keys="label")({**data, "label": save("far.nii.gz", array, las)})
 
 
-def test_later_transforms_move_labels_and_points_with_the_image(tmp_path: Path, save: Save) -> None:
+def test_labels_and_points_stay_aligned_after_other_transforms(tmp_path: Path, save: Save) -> None:
     array = np.zeros((7, 9, 10), np.float32)
     array[2, 3, 4] = 1.0
     (tmp_path / "points.csv").write_text("2,3,4\n")
@@ -113,17 +110,19 @@ def test_later_transforms_move_labels_and_points_with_the_image(tmp_path: Path, 
     torch.testing.assert_close(scan["points"][0], world[:3].as_subclass(torch.Tensor))
 
 
-def test_missing_labels_are_passed_over_and_missing_images_only_on_demand(save: Save, noise: Noise) -> None:
+def test_labels_are_optional_and_images_are_not(save: Save, noise: Noise) -> None:
     image = save("image.nii.gz", noise(6, 5, 7))
-    keys = ["fixed", "moving"]
-    assert set(LoadScand(keys, ["a", "b"], allow_missing_keys=True)({"fixed": image})) == {"fixed"}
+    assert set(LoadScand("image", "label", "points")({"image": image})) == {"image"}
     with pytest.raises(KeyError):
-        LoadScand(keys)({"fixed": image})
+        LoadScand(["fixed", "moving"])({"fixed": image})
+
+
+def test_each_image_key_needs_its_own_label_key() -> None:
     with pytest.raises(ValueError, match="one key for each"):
-        LoadScand(keys, label_keys="label")
+        LoadScand(["fixed", "moving"], label_keys="label")
 
 
-def test_input_error_stays_findable_inside_compose(tmp_path: Path) -> None:
+def test_input_error_is_found_inside_the_errors_of_compose(tmp_path: Path) -> None:
     path = tmp_path / "missing.nii.gz"
     with pytest.raises(RuntimeError) as caught:
         Compose([Compose([LoadScand("image")])])({"image": path})
