@@ -1,4 +1,4 @@
-"""Virtual scans: from label maps for training, from shapes or the ICBM152 template for the demo and tests."""
+"""Virtual scans: from label maps for training, from geometric shapes or the ICBM152 template for demo and tests."""
 
 from scripts.synthesis.anatomies import phantom_anatomy
 from scripts.synthesis.label_maps import LabelMapPairs, label_map_files

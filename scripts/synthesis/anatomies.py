@@ -1,4 +1,4 @@
-"""Brain anatomies to make virtual subjects from: one of smooth shapes, one of the ICBM152 template."""
+"""Brain anatomies that virtual subjects are deformed from: geometric shapes, and the ICBM152 template."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +16,8 @@ Size = tuple[int, int, int]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
-# the brain's largest relative extent in the box; the rest is room to deform
-FILL = 0.84
+# Extent of the brain as a share of the volume, along the axis where it is largest; deformations need the margin.
+_FILL = 0.84
 
 
 class Anatomy(NamedTuple):
@@ -26,8 +26,8 @@ class Anatomy(NamedTuple):
     Attributes:
         labels: `(X, Y, Z)` int32, 0 outside the brain.
         intensities: `(X, Y, Z)` float32 in [0, 1], 0 outside the brain.
-        spacing: edge of a voxel, mm.
-        names: name of each label value.
+        spacing: voxel size, mm.
+        names: names of the labels by value, without the background.
     """
 
     labels: Tensor
@@ -36,15 +36,14 @@ class Anatomy(NamedTuple):
     names: dict[int, str]
 
 
-def phantom_anatomy(size: Size, seed: int = 0) -> Anatomy:
-    """A brain of smooth shapes: folded cortex, white matter, ventricles, deep nuclei, a rim of fluid.
+def phantom_anatomy(size: Size) -> Anatomy:
+    """A brain of geometric shapes: folded cortex, white matter, ventricles, deep nuclei, fluid around them.
 
     Args:
-        size: `(X, Y, Z)`, voxels.
-        seed: of the folds.
+        size: size of the volume, `(X, Y, Z)` voxels.
     """
-    generator = np.random.default_rng(seed)
-    # positions in half lengths of the brain, which is an ellipsoid of 140 x 180 x 140 mm
+    generator = np.random.default_rng(0)
+    # The brain is an ellipsoid of 140 x 180 x 140 mm; positions are relative to its semi-axes.
     spacing = _spacing(np.array([140.0, 180.0, 140.0]), size)
     x, y, z = _world_grid(size, spacing)
     x, y, z = x / 70.0, y / 90.0, z / 70.0
@@ -56,7 +55,7 @@ def phantom_anatomy(size: Size, seed: int = 0) -> Anatomy:
         wave *= generator.uniform(8.0, 14.0) / np.linalg.norm(wave)
         folds += np.sin(wave[0] * x + wave[1] * y + wave[2] * z + generator.uniform(0, 2 * np.pi)) / np.sqrt(6)
 
-    pairs = {
+    bilateral = {
         "Cortex": depth < 0.93 + 0.06 * folds,
         "White Matter": depth < 0.72 + 0.10 * folds,
         "Lateral Ventricle": _ellipsoid(x, y, z, (0.13, 0.0, 0.16), (0.10, 0.42, 0.14)),
@@ -68,7 +67,7 @@ def phantom_anatomy(size: Size, seed: int = 0) -> Anatomy:
     labels = (depth < 1.0).astype(np.int32)
     names = {1: "Fluid"}
     levels = [0.0, 0.2]
-    for name, region in pairs.items():
+    for name, region in bilateral.items():
         for side, half in (("Left", x < 0), ("Right", x >= 0)):
             value = len(names) + 1
             labels[region & half] = value
@@ -79,14 +78,14 @@ def phantom_anatomy(size: Size, seed: int = 0) -> Anatomy:
 
 
 def icbm_anatomy(size: Size) -> Anatomy:
-    """The ICBM152 2009a template (T1, grey and white matter) that nilearn carries, resampled.
+    """The ICBM152 2009a template (T1, gray and white matter) from nilearn, resampled.
 
-    Labels: ventricles, white matter, deep grey matter, cerebellum and four lobes of cortex, left and right, and the
-    brain stem. Lobes and other parts are cut by planes at about the right places: for pictures and tests, not for
-    anatomy. The fluid around the brain counts as cortex: at most sizes it is thinner than a voxel.
+    Labels: ventricles, white matter, deep gray matter, cerebellum and four lobes of cortex, left and right, and the
+    brain stem. Regions are bounded by planes at approximate positions, which is enough for pictures and tests. The
+    fluid around the brain is labeled as cortex, because it is thinner than a voxel at most sizes.
 
     Args:
-        size: `(X, Y, Z)`, voxels.
+        size: size of the volume, `(X, Y, Z)` voxels.
 
     Raises:
         InputError: if nilearn is not installed.
@@ -105,12 +104,12 @@ def icbm_anatomy(size: Size) -> Anatomy:
     occupied = np.argwhere(np.asarray(template.dataobj) > 0)
     low, high = occupied.min(axis=0), occupied.max(axis=0)
     spacing = _spacing((high - low) * 1.0, size)  # the template's voxels are 1 mm
-    centre = nib.affines.apply_affine(template.affine, (low + high) / 2.0)
-    t1, grey, white = (_resample(file, size, spacing, centre) for file in files.values())
+    center = nib.affines.apply_affine(template.affine, (low + high) / 2.0)
+    t1, gray, white = (_resample(file, size, spacing, center) for file in files.values())
 
     brain = t1 > 0.15
-    x, y, z = (axis + c for axis, c in zip(_world_grid(size, spacing), centre, strict=True))
-    regions = _icbm_regions(x, y, z, grey, white)
+    x, y, z = (axis + c for axis, c in zip(_world_grid(size, spacing), center, strict=True))
+    regions = _icbm_regions(x, y, z, gray, white)
     labels = np.zeros(size, dtype=np.int32)
     names: dict[int, str] = {}
     for name, region in regions.items():
@@ -123,16 +122,16 @@ def icbm_anatomy(size: Size) -> Anatomy:
 
 
 def _icbm_regions(
-    x: FloatArray, y: FloatArray, z: FloatArray, grey: FloatArray, white: FloatArray
+    x: FloatArray, y: FloatArray, z: FloatArray, gray: FloatArray, white: FloatArray
 ) -> dict[str, BoolArray]:
-    """Regions of the template by MNI position (mm); where two overlap, the first counts."""
-    tissue = grey + white > 0.5
+    """Masks of the regions from MNI positions (mm); where two overlap, the first one is valid."""
+    tissue = gray + white > 0.5
     return {
         "Ventricle": ~tissue & _ellipsoid(x, y, z, (10.0, -10.0, 8.0), (28.0, 50.0, 24.0)),
         "Brain Stem": tissue & (np.abs(x) < 17) & (z < -8) & (y > -42) & (y < -8),
         "Cerebellum": (y < -34) & (z < -6 - 0.35 * np.abs(x)),
-        "White Matter": white > grey,
-        "Deep Grey Matter": _ellipsoid(x, y, z, (0.0, -4.0, 4.0), (35.0, 30.0, 17.0)),
+        "White Matter": white > gray,
+        "Deep Gray Matter": _ellipsoid(x, y, z, (0.0, -4.0, 4.0), (35.0, 30.0, 17.0)),
         "Temporal Cortex": (z < 2 - 0.35 * y) & (y < 18) & (y > -58) & (np.abs(x) > 14) & (z < 24),
         "Frontal Cortex": y > -0.7 * np.maximum(z - 20, 0),
         "Occipital Cortex": y < -68 - 0.2 * z,
@@ -140,39 +139,39 @@ def _icbm_regions(
     }
 
 
-def _resample(file: Path, size: Size, spacing: float, centre: FloatArray) -> FloatArray:
-    """A template file, scaled to [0, 1], on the isotropic grid of this size around a point (RAS mm)."""
+def _resample(file: Path, size: Size, spacing: float, center: FloatArray) -> FloatArray:
+    """A template file scaled to [0, 1], on the isotropic grid of this size around a center (RAS mm)."""
     image = nib.nifti1.load(file)
     volume = np.asarray(image.dataobj, dtype=np.float64) / 255.0
-    volume = gaussian_filter(volume, 0.4 * max(spacing - 1.0, 0.0))  # or else thin structures alias
-    affine = np.linalg.inv(image.affine) @ _affine(size, spacing, centre)
+    volume = gaussian_filter(volume, 0.4 * max(spacing - 1.0, 0.0))  # against aliasing of thin structures
+    affine = np.linalg.inv(image.affine) @ _affine(size, spacing, center)
     return np.asarray(affine_transform(volume, affine[:3, :3], affine[:3, 3], output_shape=size, order=1))
 
 
-def _affine(size: Size, spacing: float, centre: FloatArray) -> FloatArray:
+def _affine(size: Size, spacing: float, center: FloatArray) -> FloatArray:
     affine = np.diag([spacing, spacing, spacing, 1.0])
-    affine[:3, 3] = centre - spacing * (np.array(size) - 1) / 2.0
+    affine[:3, 3] = center - spacing * (np.array(size) - 1) / 2.0
     return affine
 
 
 def _world_grid(size: Size, spacing: float) -> list[FloatArray]:
-    """Coordinates of the voxels in mm from the centre of the grid, each `(X, Y, Z)`."""
+    """Coordinates of the voxels in mm from the center of the grid, each `(X, Y, Z)`."""
     return list(np.meshgrid(*[spacing * (np.arange(n) - (n - 1) / 2.0) for n in size], indexing="ij"))
 
 
 def _spacing(extent: FloatArray, size: Size) -> float:
-    return float(np.max(extent / (FILL * np.array(size))))
+    return float(np.max(extent / (_FILL * np.array(size))))
 
 
 def _ellipsoid(
     x: FloatArray,
     y: FloatArray,
     z: FloatArray,
-    centre: tuple[float, float, float],
+    center: tuple[float, float, float],
     radii: tuple[float, float, float],
 ) -> BoolArray:
-    """Two ellipsoids, mirror images at x = 0."""
-    distance = [(p - c) / r for p, c, r in zip((np.abs(x), y, z), centre, radii, strict=True)]
+    """Mask of an ellipsoid and its mirror image at x = 0."""
+    distance = [(p - c) / r for p, c, r in zip((np.abs(x), y, z), center, radii, strict=True)]
     return np.asarray(sum(d**2 for d in distance) < 1.0)
 
 

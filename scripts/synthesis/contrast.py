@@ -1,18 +1,18 @@
-"""Intensities of tissues: what a label of FreeSurfer's numbering looks like in a scan.
+"""Random contrasts: the intensity of each label of a label map in a scan.
 
-Labels as in SynthSeg's training maps (Billot et al., MedIA 2023): FreeSurfer's numbers for the brain, numbers above 500
-for the rest of the head.
+Labels are those of SynthSeg's training maps (Billot et al., MedIA 2023): FreeSurfer's values for the brain, values
+above 500 for the rest of the head.
 """
 
 import torch
 from torch import Tensor
 
-EXTRACEREBRAL = 500  # labels above it lie outside the dura
-CSF_AROUND = 24  # cerebrospinal fluid around the brain, which skull stripping keeps in part
+EXTRACEREBRAL = 500  # labels above this one are outside the dura
+CSF_AROUND = 24  # cerebrospinal fluid around the brain, which skull stripping removes in part
 LARGEST_LABEL = 1023
 
-# Mean intensity in T1-weighted scans, white matter being 1: what the FreeSurfer segmentations of two people of
-# AOMIC-PIOP2 (CC0, 3 T) show, rounded. Labels that are not named are drawn at random.
+# Mean intensity of labels in T1-weighted scans relative to white matter, rounded, measured with the FreeSurfer
+# segmentations of two subjects of AOMIC-PIOP2 (CC0, 3 T). The intensity of other labels is random.
 _T1 = {
     1.00: (2, 41, 7, 46, 13, 52),  # white matter, also of the cerebellum; pallidum
     0.97: (16, 28, 60, 85),  # brain stem, ventral diencephalon, optic chiasm
@@ -26,21 +26,22 @@ _T1 = {
 }
 _LEFT = (2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 17, 18, 25, 26, 28, 30, 136, 137)
 _RIGHT = (41, 42, 43, 44, 46, 47, 49, 50, 51, 52, 53, 54, 57, 58, 60, 62, 163, 164)
-_SPREAD = 0.06  # standard deviation between scans, of each label on its own
-_FLUID = 0.45  # what is darker holds no tissue
+_DEVIATION = 0.06  # standard deviation of a label's intensity between scans
+_FLUID = 0.45  # labels with a lower intensity are fluid
 _DARK_BONE = 515
 
 
 def t1_contrast(generator: torch.Generator) -> Tensor:
-    """Intensity of each label in one T1-weighted scan.
+    """Random intensity of each label in a T1-weighted scan.
 
-    Grey against white matter and fluid against grey vary from scan to scan, and each label a little on its own.
+    The contrast between gray and white matter, the contrast between fluid and gray matter, and the intensity of each
+    label vary.
 
     Args:
-        generator: of the device that the result is on.
+        generator: random generator of the device that computes.
 
     Returns:
-        `(1024,)`, background 0, white matter about 1.
+        `(1024,)`: 0 for the background, about 1 for white matter.
     """
     device = generator.device
     means = random_contrast(generator)
@@ -48,32 +49,32 @@ def t1_contrast(generator: torch.Generator) -> Tensor:
         means[list(labels)] = mean
     means[_DARK_BONE] *= 0.2
     tissue = means[:EXTRACEREBRAL]
-    # Straight lines through white matter: a stretch of all that is darker, then of what is darker than the cortex.
+    # Scale the distance of each intensity from white matter, then the intensity of fluid.
     stretch = 1 + 0.15 * torch.randn(2, generator=generator, device=device)
     tissue = 1 - (1 - tissue) * stretch[0]
     fluid = tissue < _FLUID
     tissue = torch.where(fluid, tissue * stretch[1].clamp(0.3, 1.7), tissue)
-    spread = torch.where(fluid, 0.5 * _SPREAD, _SPREAD)
-    tissue = tissue + spread * torch.randn(EXTRACEREBRAL, generator=generator, device=device)
+    deviation = torch.where(fluid, 0.5 * _DEVIATION, _DEVIATION)
+    tissue = tissue + deviation * torch.randn(EXTRACEREBRAL, generator=generator, device=device)
     means[:EXTRACEREBRAL] = tissue.clamp(min=0.05)
     return _symmetric(means)
 
 
 def random_contrast(generator: torch.Generator) -> Tensor:
-    """Intensity of each label in a scan of no known contrast, each between 0.05 and 1.
+    """Random intensity of each label, uniform in [0.05, 1].
 
     Args:
-        generator: of the device that the result is on.
+        generator: random generator of the device that computes.
 
     Returns:
-        `(1024,)`, background 0.
+        `(1024,)`: 0 for the background.
     """
     means = 0.05 + 0.95 * torch.rand(LARGEST_LABEL + 1, generator=generator, device=generator.device)
     return _symmetric(means)
 
 
 def _symmetric(means: Tensor) -> Tensor:
-    """Both halves of a brain look alike; background is 0."""
+    """Give right labels the intensity of the left ones, and the background 0, in place."""
     means[list(_RIGHT)] = means[list(_LEFT)]
     means[0] = 0
     return means

@@ -1,4 +1,4 @@
-"""Label maps as a source of training pairs."""
+"""Training pairs from label maps."""
 
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
@@ -15,10 +15,13 @@ from scripts.synthesis.contrast import LARGEST_LABEL
 
 
 def label_map_files(label_dir: str | Path) -> list[Path]:
-    """The label maps of a folder, in the order of their names.
+    """Files of the label maps in a folder, sorted by name.
+
+    Args:
+        label_dir: folder with `.nii`, `.nii.gz` or `.mgz` files; others are ignored.
 
     Raises:
-        InputError: if the folder is missing or holds fewer than two `.nii`, `.nii.gz` or `.mgz` files.
+        InputError: if the folder is missing or has fewer than two such files.
     """
     folder = Path(label_dir).expanduser()
     if not folder.is_dir():
@@ -30,16 +33,16 @@ def label_map_files(label_dir: str | Path) -> list[Path]:
 
 
 class LabelMapPairs(Dataset[dict[Hashable, Any]]):
-    """Pairs of label maps, made into scans by a random transform: every ordered pair, a map with itself too.
+    """All ordered pairs of label maps, those of a map with itself included, as virtual scans.
 
     Args:
-        data: the maps' files, on grids of one size after reorientation to RAS.
-        pair_transform: a `RandSynthesizePaird`, or another one that takes `fixed_label` and `moving_label`,
-            `(1, X, Y, Z)`. See `seed_from_torch`.
-        device: where the maps are kept.
+        data: label map files, of one size after reorientation to RAS.
+        pair_transform: transform of the item `fixed_label`, `moving_label`, two int16 tensors `(1, X, Y, Z)`, such as
+            `RandSynthesizePaird`; random transforms of MONAI's are seeded from torch's global generator at each item.
+        device: device in whose memory the label maps are kept.
 
     Raises:
-        InputError: for bad files, maps of different sizes, or labels that FreeSurfer's numbering does not have.
+        InputError: for files that `load_label` refuses, maps of different sizes, or labels outside 0 to 1023.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class LabelMapPairs(Dataset[dict[Hashable, Any]]):
         return len(self._maps) ** 2
 
     def __getitem__(self, index: int) -> dict[Hashable, Any]:
+        """One pair; negative indices count from the end."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"pair {index} of {len(self)}")
         fixed, moving = divmod(index % len(self), len(self._maps))

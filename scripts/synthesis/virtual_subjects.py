@@ -1,7 +1,7 @@
-"""Virtual subjects: an anatomy, deformed by a known diffeomorphism, in a scan with its own contrast and noise.
+"""Virtual subjects: an anatomy deformed by a known diffeomorphism, scanned with random contrast and noise.
 
-Every subject s is `anatomy(x + phi_s(x))` with `phi_s = exp(v_s)`, so the field between two subjects is known.
-All results follow from the seed alone.
+Subject s is `anatomy(x + phi_s(x))` with `phi_s = exp(v_s)`, so the displacement field between two subjects is known.
+All results depend only on the seed.
 """
 
 import json
@@ -21,20 +21,25 @@ from scripts.runtime import InputError
 from scripts.spatial import compose, integrate, warp
 from scripts.synthesis.anatomies import Anatomy, Size, icbm_anatomy, phantom_anatomy
 
-# smoothing of the velocity, as a share of the grid's size, and the amplitude at each scale
-SCALES = ((1 / 5, 1.0), (1 / 10, 0.5), (1 / 20, 0.2))
-# the velocity fades to 0 over this share of the grid at each face: nothing leaves the grid, exp(-v) inverts exp(v)
-FADE = 0.15
+# The velocity is a sum of smooth noise: standard deviation of each smoothing as a share of the grid's mean size, and
+# the weight of the noise.
+_SCALES = ((1 / 5, 1.0), (1 / 10, 0.5), (1 / 20, 0.2))
+# Mean length of the velocity over the brain as a share of the grid's mean size. Between two subjects the mean
+# displacement is about 1.4 times as large.
+_AMPLITUDE = 0.025
+# Share of the grid at each face over which the velocity decreases to 0: no point leaves the grid, and exp(-v) is the
+# inverse of exp(v).
+_MARGIN = 0.15
 
 
 class VirtualSubject(NamedTuple):
-    """One virtual person.
+    """One virtual subject.
 
     Attributes:
         image: `(1, 1, X, Y, Z)` float32 in [0, 1], exactly 0 outside the brain.
-        labels: `(1, 1, X, Y, Z)` int32.
-        velocity: `(1, 3, X, Y, Z)` voxels; `integrate(velocity)` pulls the anatomy into this person,
-            `integrate(-velocity)` the person back into the anatomy.
+        labels: label map, `(1, 1, X, Y, Z)` int32.
+        velocity: `(1, 3, X, Y, Z)` voxels; `integrate(velocity)` warps the anatomy to the subject, and
+            `integrate(-velocity)` the subject to the anatomy.
     """
 
     image: Tensor
@@ -43,11 +48,12 @@ class VirtualSubject(NamedTuple):
 
 
 class VirtualPair(NamedTuple):
-    """Two virtual people and the field between them.
+    """Two virtual subjects and the displacement field between them.
 
     Attributes:
-        fixed, moving: the people.
-        field: `(1, 3, X, Y, Z)` voxels, with `moving(x + field(x))` the same place of the anatomy as `fixed(x)`.
+        fixed: the fixed subject.
+        moving: the moving subject.
+        field: `(1, 3, X, Y, Z)` voxels; `moving(x + field(x))` is the same point of the anatomy as `fixed(x)`.
     """
 
     fixed: VirtualSubject
@@ -55,37 +61,40 @@ class VirtualPair(NamedTuple):
     field: Tensor
 
 
-def virtual_subject(anatomy: Anatomy, seed: int, amplitude: float = 0.025) -> VirtualSubject:
-    """One person of this anatomy.
+def virtual_subject(anatomy: Anatomy, seed: int) -> VirtualSubject:
+    """Deform and scan an anatomy.
 
     Args:
-        anatomy: what is deformed.
-        seed: which person.
-        amplitude: mean length of the velocity over the brain, as a share of the grid's mean size; between two
-            people it comes to about 1.4 times that.
+        anatomy: anatomy to deform.
+        seed: seed of the subject, from 0.
     """
     generator = torch.Generator().manual_seed(seed)
-    velocity = _random_velocity(anatomy.labels > 0, amplitude, generator)
+    velocity = _random_velocity(anatomy.labels > 0, generator)
     field = integrate(velocity)
     labels = _warp_labels(anatomy.labels[None, None], field)
-    image = warp(_own_contrast(anatomy, generator)[None, None], field)
-    image = image * _bias(image.shape[2:], generator)
+    image = warp(_random_offsets(anatomy, generator)[None, None], field)
+    image = image * _bias_field(image.shape[2:], generator)
     image = image + 0.015 * torch.randn(image.shape, generator=generator)
     return VirtualSubject(image.clamp(0.0, 1.0) * (labels > 0), labels, velocity)
 
 
-def virtual_pair(anatomy: Anatomy, seed: int, amplitude: float = 0.025) -> VirtualPair:
-    """Two people of this anatomy, and the field that pulls the second into the first; see `virtual_subject`."""
-    fixed = virtual_subject(anatomy, 2 * seed, amplitude)
-    moving = virtual_subject(anatomy, 2 * seed + 1, amplitude)
+def virtual_pair(anatomy: Anatomy, seed: int) -> VirtualPair:
+    """Two subjects of an anatomy, and the field that warps the moving one to the fixed one.
+
+    Args:
+        anatomy: anatomy to deform.
+        seed: seed of the pair, from 0.
+    """
+    fixed = virtual_subject(anatomy, 2 * seed)
+    moving = virtual_subject(anatomy, 2 * seed + 1)
     return VirtualPair(fixed, moving, compose(integrate(-moving.velocity), integrate(fixed.velocity)))
 
 
 def subject_points(velocity: Tensor, points: Tensor) -> Tensor:
-    """Where points of the anatomy lie in a subject.
+    """Positions of points of the anatomy in a subject.
 
     Args:
-        velocity: of the subject, `(1, 3, X, Y, Z)`.
+        velocity: velocity of the subject, `(1, 3, X, Y, Z)` voxels.
         points: `(N, 3)`, whole voxels of the anatomy's grid.
 
     Returns:
@@ -104,30 +113,32 @@ def write_dataset(
     seed: int = 0,
     anatomy: Literal["icbm", "shapes"] = "icbm",
 ) -> Path:
-    """Write virtual people as a dataset in Learn2Reg's layout, `VIRTUAL_dataset.json`.
+    """Write virtual subjects as a dataset in Learn2Reg's layout, with `VIRTUAL_dataset.json`.
 
-    Each person has an image and a label map (uint8) and 100 keypoints inside the brain. The validation pairs join
-    each of the people who are not in training with the next one, in a ring.
+    Each subject has an image (uint8), a label map (uint8) and 100 keypoints inside the brain. Validation subjects are
+    not training subjects; each one is paired with the next, and the last with the first.
 
     Args:
-        directory: the new folder; it appears when it is complete.
-        size: `(X, Y, Z)`, voxels.
-        num_training: people to train on, at least 2.
-        num_validation: people to validate on, at least 2; as many pairs.
-        seed: people of different seeds are different.
-        anatomy: `icbm` (needs nilearn) or `shapes`.
+        directory: folder to make; it is complete as soon as it exists.
+        size: size of the scans, `(X, Y, Z)` voxels.
+        num_training: number of training subjects, from 2.
+        num_validation: number of validation subjects, and of validation pairs, from 2.
+        seed: seed of the subjects and keypoints, from 0.
+        anatomy: anatomy of the subjects: `icbm`, which needs nilearn, or `shapes`.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: if the folder holds something already, too few people are asked for, or nilearn is missing.
+        InputError: if the folder is not empty, a number of subjects is below 2, or nilearn is missing.
     """
     target = Path(directory).expanduser().absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{directory}: not empty; give a new folder")
     if num_training < 2 or num_validation < 2:
-        raise InputError(f"{directory}: {num_training} training and {num_validation} validation people; want 2 or more")
+        raise InputError(
+            f"{directory}: {num_training} training and {num_validation} validation subjects; want 2 or more"
+        )
 
     brain = icbm_anatomy(size) if anatomy == "icbm" else phantom_anatomy(size)
     generator = torch.Generator().manual_seed(seed)
@@ -148,31 +159,32 @@ def write_dataset(
     return target
 
 
-def _random_velocity(brain: Tensor, amplitude: float, generator: torch.Generator) -> Tensor:
+def _random_velocity(brain: Tensor, generator: torch.Generator) -> Tensor:
+    """A smooth velocity `(1, 3, X, Y, Z)`, voxels, for a mask of the brain `(X, Y, Z)`."""
     size = np.array(brain.shape)
     velocity = np.zeros((3, *brain.shape))
-    for scale, weight in SCALES:
+    for scale, weight in _SCALES:
         for axis in range(3):
             noise = torch.randn(brain.shape, generator=generator).numpy()
             smooth = gaussian_filter(noise, scale * size.mean(), mode="nearest")
             velocity[axis] += weight * smooth / smooth.std()
-    velocity *= _fade(brain.shape)
+    velocity *= _window(brain.shape)
     lengths = np.linalg.norm(velocity, axis=0)[brain.numpy()]
-    velocity *= amplitude * size.mean() / lengths.mean()
+    velocity *= _AMPLITUDE * size.mean() / lengths.mean()
     return torch.from_numpy(velocity).float()[None]
 
 
-def _fade(size: Sequence[int]) -> NDArray[np.float64]:
-    """A smooth window, 1 inside and 0 at the faces, `(X, Y, Z)`."""
+def _window(size: Sequence[int]) -> NDArray[np.float64]:
+    """A smooth window `(X, Y, Z)`: 1 inside, 0 at the faces."""
     ramps = []
     for n in size:
         position = np.arange(n) / (n - 1)
-        ramps.append(np.sin(np.pi / 2 * np.clip(np.minimum(position, 1 - position) / FADE, 0, 1)) ** 2)
+        ramps.append(np.sin(np.pi / 2 * np.clip(np.minimum(position, 1 - position) / _MARGIN, 0, 1)) ** 2)
     return np.einsum("i,j,k->ijk", *ramps)
 
 
 def _warp_labels(labels: Tensor, field: Tensor) -> Tensor:
-    """Warp a label map, each voxel taking the label of the greatest weight: smoother borders than by `nearest`."""
+    """Warp a label map by the largest linear weight of all labels, for smoother borders than with `nearest`."""
     warped = torch.zeros_like(labels)
     best = torch.zeros_like(labels, dtype=torch.float32)
     for value in torch.unique(labels).tolist():
@@ -182,16 +194,16 @@ def _warp_labels(labels: Tensor, field: Tensor) -> Tensor:
     return warped
 
 
-def _own_contrast(anatomy: Anatomy, generator: torch.Generator) -> Tensor:
-    """The anatomy's intensities, each label a little brighter or darker, `(X, Y, Z)`."""
-    change = 0.04 * torch.randn(int(anatomy.labels.max()) + 1, generator=generator)
-    # blurred, so that no edges appear where two parts of one tissue meet
-    smooth = torch.from_numpy(gaussian_filter(change[anatomy.labels.long()].numpy(), 1.5))
+def _random_offsets(anatomy: Anatomy, generator: torch.Generator) -> Tensor:
+    """Intensities of the anatomy `(X, Y, Z)` with a small random offset for each label."""
+    offsets = 0.04 * torch.randn(int(anatomy.labels.max()) + 1, generator=generator)
+    # Smoothed, so that there are no edges between two labels of the same tissue.
+    smooth = torch.from_numpy(gaussian_filter(offsets[anatomy.labels.long()].numpy(), 1.5))
     return (anatomy.intensities + smooth) * (anatomy.labels > 0)
 
 
-def _bias(size: torch.Size, generator: torch.Generator) -> Tensor:
-    """A smooth factor around 1, `(1, 1, X, Y, Z)`."""
+def _bias_field(size: torch.Size, generator: torch.Generator) -> Tensor:
+    """A smooth bias field around 1, `(1, 1, X, Y, Z)`."""
     coarse = torch.randn((1, 1, 3, 3, 3), generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, size=list(size), mode="trilinear", align_corners=True)
     return torch.exp(0.08 * smooth)
