@@ -1,4 +1,4 @@
-"""What configs/train.json names: batches, steps, schedules, checkpoints."""
+"""Training, as configs/train.json names its parts: batches, steps, handlers of the trainer, checkpoints."""
 
 from scripts.training.averaging import ExponentialMovingAverage
 from scripts.training.batches import BatchWithLabels, prepare_training_batch

@@ -1,4 +1,4 @@
-"""From a batch of pairs to what the network sees and what the loss compares."""
+"""Input of the network and target of the loss from a batch of pairs; for its keys see `PairDataset`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,13 +11,19 @@ from scripts.runtime import InputError
 
 
 def prepare_training_batch(
-    batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **_: Any
+    batch: dict[str, Any], device: torch.device, non_blocking: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Move `image`, what the network sees, and `target`, what the loss compares, to the device.
+    """Move the input of the network and the target of the loss to the device.
 
-    Without `target` the pairs are both, as training needs no labels.
+    Args:
+        batch: collated items with `image`, `(B, 2, D, H, W)`, and from virtual scans also `target`, `(B, 4, D, H, W)`.
+        device: device of the training.
+        non_blocking: copy without waiting for the device.
+
+    Returns:
+        `image` and `target` as plain tensors; without a `target` the image is both, as training needs no labels.
     """
-    # Plain tensors: every operation on a MetaTensor copies its metadata.
+    # Plain tensors, because every operation on a MetaTensor copies its metadata.
     image, *target = (
         convert_to_tensor(batch[key], track_meta=False).to(device, non_blocking=non_blocking)
         for key in ("image", "target")
@@ -27,17 +33,17 @@ def prepare_training_batch(
 
 
 class BatchWithLabels:
-    """`prepare_training_batch` with label maps, some of whose labels count in a step, drawn at random.
+    """`prepare_training_batch` with label maps, and a random choice of the labels to compare in this step.
 
-    They are drawn here, by torch's global generator on the CPU: what restores it, as a resumed training does, draws
-    the same again, and the loss waits for nothing.
+    Labels are drawn from torch's global generator on the CPU: a resumed training, which restores the generator's
+    state, draws the same ones again, and the loss does not wait for a GPU.
 
     Args:
-        labels: to draw from.
-        labels_per_step: how many are drawn, none twice; all where there are fewer.
+        labels: label values to draw from.
+        labels_per_step: number of labels per step, from 1, drawn without repetition; all of them if there are fewer.
 
     Raises:
-        InputError: without labels.
+        InputError: if there are no labels.
     """
 
     def __init__(self, labels: Sequence[int], labels_per_step: int) -> None:
@@ -47,9 +53,9 @@ class BatchWithLabels:
         self.labels_per_step = labels_per_step
 
     def __call__(
-        self, batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **_: Any
+        self, batch: dict[str, Any], device: torch.device, non_blocking: bool = False
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Move to the device what the network sees and what `LabelledLoss` compares."""
+        """Input of the network, and target of `LabelledLoss`: target images, label maps `(B, 2, D, H, W)`, labels."""
         image, target = prepare_training_batch(batch, device, non_blocking)
         label_maps = torch.cat([batch["fixed_label"], batch["moving_label"]], dim=1)
         drawn = self.labels[torch.randperm(len(self.labels))[: self.labels_per_step]]

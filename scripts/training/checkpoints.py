@@ -1,4 +1,4 @@
-"""Checkpoints of a training: written whole or not at all, read without unpickling."""
+"""Checkpoints of a training: files are complete or absent, and are read without unpickling objects."""
 
 import logging
 import math
@@ -21,25 +21,25 @@ logger = logging.getLogger(__name__)
 
 
 class RandomState:
-    """The state of all random generators, as an object of a checkpoint."""
+    """State of Python's, NumPy's and torch's random generators, for a checkpoint."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Collect the states of Python's, NumPy's and torch's generators."""
+        """Read the states."""
         numpy_state = np.random.get_state(legacy=False)
         return {
             "python": random.getstate(),
-            # As a tensor, which is read back without unpickling.
+            # The key as a tensor, because arrays cannot be read without unpickling.
             "numpy": {
                 **numpy_state,
                 "state": {**numpy_state["state"], "key": torch.from_numpy(numpy_state["state"]["key"])},
             },
             "torch": torch.get_rng_state(),
-            # Of this process's GPU; to ask the others would take memory there.
+            # Only of this process's GPU; reading those of other GPUs would allocate memory there.
             "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore them; that of a GPU only where there is one, and was."""
+        """Restore the states; that of a GPU only if there was one and is one now."""
         random.setstate(state["python"])
         numpy_state = state["numpy"]
         np.random.set_state(
@@ -51,16 +51,16 @@ class RandomState:
 
 
 class LastCheckpoint:
-    """Save everything that training needs to go on; restore it at the start.
+    """Save the state of a training after every epoch, and restore it at the start.
 
-    It is saved at the very end of every epoch, and where a training is ended before that (see `TimeLimit`). Attach it
-    before the handlers that look at the trainer's state when it starts.
+    The checkpoint is also saved when a training ends inside an epoch (see `TimeLimit`). Attach this handler before
+    those that read the trainer's state at the start.
 
     Args:
-        path: of the checkpoint.
-        objects: by name, with `state_dict` and `load_state_dict`; the sampler is one, which knows what is left of an
-            epoch; epoch and random state come by themselves.
-        resume: whether to restore it when training starts.
+        path: checkpoint file.
+        objects: objects by name, each with `state_dict` and `load_state_dict`. The sampler belongs to them, since it
+            knows the rest of an unfinished epoch. Epoch, iteration and random state are added to them.
+        resume: whether the checkpoint is restored when the training starts.
     """
 
     def __init__(self, path: str | os.PathLike[str], objects: Mapping[str, Any], resume: bool = False) -> None:
@@ -76,7 +76,8 @@ class LastCheckpoint:
         engine.add_event_handler(Events.TERMINATE, self.save_inside_epoch)
 
     def _save_every_epoch(self, engine: Engine) -> None:
-        # Added after all other handlers: at the end of an epoch it must see what they did. A trainer may start twice.
+        # Added at the start, and so after all other handlers, whose changes at the end of an epoch it has to save. A
+        # trainer may start more than once.
         if not engine.has_event_handler(self.save, Events.EPOCH_COMPLETED):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
@@ -85,18 +86,18 @@ class LastCheckpoint:
         self._save(engine.state.epoch, engine.state.iteration)
 
     def save_inside_epoch(self, engine: Engine) -> None:
-        """Write the checkpoint while an epoch is not over, which does not count as one."""
+        """Write the checkpoint inside an epoch; the epoch does not count as completed."""
         self._save(engine.state.epoch - 1, engine.state.iteration)
 
     def _save(self, epoch: int, iteration: int) -> None:
-        states = {name: thing.state_dict() for name, thing in self.objects.items()}
+        states = {name: value.state_dict() for name, value in self.objects.items()}
         _write({**states, "epoch": epoch, "iteration": iteration}, self.path)
 
     def restore(self, engine: Engine) -> None:
-        """Read the checkpoint.
+        """Restore the objects, epoch and iteration from the checkpoint.
 
         Raises:
-            InputError: if it is unreadable, does not fit, or has nothing left to do.
+            InputError: if the file is unreadable, does not fit the training, or all its epochs are done.
         """
         states = _read(self.path)
         missing = sorted({"epoch", "iteration", *self.objects} - states.keys())
@@ -104,21 +105,21 @@ class LastCheckpoint:
             raise InputError(f"{self.path}: not a training checkpoint, it lacks {', '.join(missing)}")
         if engine.state.max_epochs is not None and states["epoch"] >= engine.state.max_epochs:
             raise InputError(f"{self.path}: all {states['epoch']} epochs are done; add a larger --max_epochs")
-        for name, thing in self.objects.items():
-            if isinstance(thing, nn.Module):
-                load_weights(thing, self.path, name)
+        for name, value in self.objects.items():
+            if isinstance(value, nn.Module):
+                load_weights(value, self.path, name)
             else:
-                thing.load_state_dict(states[name])
+                value.load_state_dict(states[name])
         engine.state.epoch, engine.state.iteration = states["epoch"], states["iteration"]
         logger.info("resumed from %s after epoch %d, step %d", self.path, states["epoch"], states["iteration"])
 
 
 class BestModel:
-    """Save the network's weights whenever validation finds a better key metric than ever before.
+    """Save the network's weights after each validation with the best key metric so far.
 
     Args:
-        path: of the weights.
-        network: whose weights to save.
+        path: file of the weights.
+        network: network that is validated.
     """
 
     def __init__(self, path: str | os.PathLike[str], network: nn.Module) -> None:
@@ -127,30 +128,30 @@ class BestModel:
         self.best: float | None = None
 
     def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator with a key metric."""
+        """Attach to an evaluator with a key metric of which larger values are better."""
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Compare and save."""
+        """Save the weights if the metric is the best one."""
         value = float(engine.state.metrics[engine.state.key_metric_name])
-        # Without labels the metric is NaN, and the latest weights are the best known.
+        # Without labels the metric is NaN; then the latest weights are saved.
         if self.best is None or math.isnan(self.best) or value > self.best:
             self.best = value
-            # On the CPU, so that the file opens where there is no GPU, too.
+            # On the CPU, so that the file can also be read without a GPU.
             _write({name: value.cpu() for name, value in self.network.state_dict().items()}, self.path)
 
     def state_dict(self) -> dict[str, float | None]:
-        """The best value so far."""
+        """The best metric so far."""
         return {"best": self.best}
 
     def load_state_dict(self, state: Mapping[str, float | None]) -> None:
-        """Restore the best value so far."""
+        """Restore the best metric so far."""
         self.best = state["best"]
 
 
 def _write(content: Any, path: Path) -> None:
     if rank() > 0:
-        return  # processes that train together have the same weights and random state
+        return  # processes that train together have the same weights and random state, so one file is enough
     partial = path.with_name(f".{path.name}.unfinished")
     torch.save(content, partial)
     os.replace(partial, path)

@@ -1,4 +1,4 @@
-"""Gradients between backward pass and optimizer: averaged over processes, clipped, finite."""
+"""Gradients between backward pass and optimizer: averaged over processes, clipped, checked to be finite."""
 
 import logging
 
@@ -12,39 +12,39 @@ from torch.optim import Optimizer
 
 from scripts.runtime import InputError
 
-_HOPELESS = 10  # steps in a row without a finite gradient
+_MAX_SKIPPED = 10  # consecutive steps without a finite gradient, after which training ends
 
 logger = logging.getLogger(__name__)
 
 
 class AverageGradients:
-    """Average the gradients of processes that train together, so that they make one step, that of all their pairs.
+    """Average the gradients of processes that train together, so that all of them make the same step.
 
-    Not torch's DistributedDataParallel: that one hooks into `forward`, while training calls `pyramid`. What it gains by
-    sending gradients while others are still computed would not show at the few MB of this network's. At the start all
-    take the weights of rank 0, from then on their steps keep them the same.
+    At the start every process takes the weights of rank 0. torch's DistributedDataParallel is not used, because it
+    hooks into `forward` while training calls `pyramid`. It would overlap communication and backward pass, which has no
+    measurable effect for the few MB of this network's gradients.
 
     Args:
-        network: whose gradients to average.
+        network: network that is trained.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer of MONAI's, before the handlers that look at gradients."""
+        """Attach to a MONAI trainer, before the handlers that read gradients."""
         engine.add_event_handler(Events.STARTED, self.share_weights)
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
 
     @torch.no_grad()
     def share_weights(self) -> None:
-        """Take the weights of rank 0."""
+        """Copy the weights of rank 0."""
         weights = parameters_to_vector(self.network.parameters())
         dist.broadcast(weights, 0)
         vector_to_parameters(weights, self.network.parameters())
 
     def __call__(self, engine: Engine) -> None:
-        """Average."""
+        """Average the gradients."""
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
         mean = parameters_to_vector(gradients) / dist.get_world_size()
         dist.all_reduce(mean)
@@ -52,50 +52,50 @@ class AverageGradients:
 
 
 class ClipGradients:
-    """Scale a step's gradient down to a norm; without a finite one, leave the step out: one bad batch ruins nothing.
+    """Clip the norm of the gradient, and skip steps whose gradient is not finite.
 
     Args:
-        network: whose gradients to clip.
-        optimizer: that makes the steps; on a GPU with `fused=True`, which leaves steps out without waiting for the GPU.
-        max_norm: of all gradients together (L2); None leaves finite ones as they are.
+        network: network that is trained.
+        optimizer: its optimizer; on a GPU with `fused=True`, which can skip a step without waiting for the GPU.
+        max_norm: largest L2 norm of all gradients together, above 0; None for no limit.
     """
 
     def __init__(self, network: nn.Module, optimizer: Optimizer, max_norm: float | None = None) -> None:
         self.network = network
         self.optimizer = optimizer
         self.max_norm = max_norm
-        self.left_out = torch.zeros(())  # steps in a row
+        self.skipped = torch.zeros(())  # number of consecutive skipped steps
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer of MONAI's, which must not scale its losses (bfloat16 needs no scaling)."""
+        """Attach to a MONAI trainer without loss scaling (bfloat16 needs none)."""
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.check)
 
     def __call__(self, engine: Engine) -> None:
-        """Clip, or leave the step out."""
+        """Clip the gradient, or skip the step."""
         norm = get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
         if self.max_norm is not None:
             clip_grads_with_norm_(self.network.parameters(), self.max_norm, norm)
         not_finite = (~norm.isfinite()).float()
-        if self.left_out.device != norm.device:
-            self.left_out = self.left_out.to(norm.device)
-        self.left_out.add_(1).mul_(not_finite)
+        if self.skipped.device != norm.device:
+            self.skipped = self.skipped.to(norm.device)
+        self.skipped.add_(1).mul_(not_finite)
         if norm.is_cuda:
             self.optimizer.found_inf = not_finite  # type: ignore[attr-defined]  # as torch.amp.GradScaler does
         elif not_finite:
-            # Optimizers pass over parameters without a gradient.
+            # Optimizers skip parameters that have no gradient.
             self.network.zero_grad(set_to_none=True)
 
     def check(self, engine: Engine) -> None:
-        """Say so if the step was left out; on a GPU only now and then, as asking waits for it.
+        """Log a skipped step; on a GPU only at every tenth step, because reading the counter waits for the GPU.
 
         Raises:
-            InputError: if ten steps in a row were left out.
+            InputError: if ten consecutive steps were skipped.
         """
-        if self.left_out.is_cuda and engine.state.iteration % _HOPELESS:
+        if self.skipped.is_cuda and engine.state.iteration % _MAX_SKIPPED:
             return
-        count = int(self.left_out)
+        count = int(self.skipped)
         if count:
-            logger.warning("step %d is left out: its gradient is not finite", engine.state.iteration)
-        if count >= _HOPELESS:
-            raise InputError(f"no finite gradient in {_HOPELESS} steps; check the images, or lower --learning_rate")
+            logger.warning("step %d is skipped: its gradient is not finite", engine.state.iteration)
+        if count >= _MAX_SKIPPED:
+            raise InputError(f"no finite gradient in {_MAX_SKIPPED} steps; check the images, or lower --learning_rate")

@@ -1,4 +1,4 @@
-"""One row for each epoch of a training."""
+"""The table of a training, `history.csv`."""
 
 import csv
 import logging
@@ -16,17 +16,16 @@ logger = logging.getLogger(__name__)
 
 
 class History:
-    """One row per epoch: mean loss, learning rate, seconds and, where it was validated, the metrics.
+    """Table of a training, one row per epoch: mean loss, learning rate, seconds and, if it was validated, the metrics.
 
-    Where a training ended inside an epoch and went on, they are those of what it then did of it.
-
-    Written to `history.csv` and drawn to `loss_curve.png` after every epoch; a resumed training goes on with the rows
-    that are there. Attach it after the handlers that restore a checkpoint and validate.
+    It is written to `history.csv` and drawn to `loss_curve.png` after every epoch. A resumed training appends to the
+    rows that are there. If it was interrupted inside an epoch, the row of this epoch is about the steps after that.
+    Attach this handler after those that restore a checkpoint and validate.
 
     Args:
-        output_dir: where the files go.
-        optimizer: whose learning rate to note.
-        evaluator: whose metrics to note.
+        output_dir: folder of the two files.
+        optimizer: optimizer with the learning rate.
+        evaluator: evaluator with the metrics.
     """
 
     def __init__(self, output_dir: str | os.PathLike[str], optimizer: Any, evaluator: Engine) -> None:
@@ -47,19 +46,19 @@ class History:
             return
         with open(path, newline="", encoding="utf-8") as file:
             rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-        # A training that was killed before it saved its checkpoint has noted an epoch that comes again.
+        # A training that was killed before it saved its checkpoint has written the row of an epoch that is repeated.
         self.rows = [{**row, "epoch": int(row["epoch"])} for row in rows if row["epoch"] <= engine.state.epoch]
 
     def _begin_epoch(self, engine: Engine) -> None:
         self.learning_rate = self.optimizer.param_groups[0]["lr"]
-        self.began = time.perf_counter()
+        self.start_time = time.perf_counter()
 
     def _end_epoch(self, engine: Engine) -> None:
         row = {
             "epoch": engine.state.epoch,
             "loss": engine.state.metrics["loss"],
             "learning_rate": self.learning_rate,
-            "seconds": time.perf_counter() - self.began,
+            "seconds": time.perf_counter() - self.start_time,
         }
         if self.evaluator.state.epoch == engine.state.epoch:
             row.update({name: float(value) for name, value in self.evaluator.state.metrics.items()})

@@ -1,4 +1,4 @@
-"""What changes in the course of a training: learning rate, stages, and its end."""
+"""Learning rate, curriculum and time limit of a training."""
 
 import logging
 import time
@@ -15,14 +15,14 @@ logger = logging.getLogger(__name__)
 
 
 def warmup_then_decay(steps: int, warmup: int = 0) -> Callable[[int], float]:
-    """Learning rate per step, as a factor for `LambdaLR`: a linear rise, under a polynomial decay of power 0.9.
+    """Factor of the learning rate for `LambdaLR`: linear warm-up times polynomial decay of power 0.9.
 
     Args:
-        steps: of the whole training; at the end of them the factor is 0.
-        warmup: steps until the rise is over, the first of which has the factor `1/warmup`.
+        steps: number of steps of the training, from 1; after them the factor is 0.
+        warmup: number of warm-up steps, from 0; the factor of the first one is `1/warmup` times the decay.
 
     Returns:
-        A function from the number of steps done to the factor of the next one.
+        Function from the number of completed steps to the factor of the next step.
     """
 
     def factor(step: int) -> float:
@@ -32,7 +32,11 @@ def warmup_then_decay(steps: int, warmup: int = 0) -> Callable[[int], float]:
 
 
 def epochs_for(stages: Sequence[Mapping[str, Any]], steps_per_epoch: int) -> int:
-    """Epochs that hold all steps of the stages of a `Curriculum`; the last one stays to the end of the last epoch.
+    """Number of epochs for the steps of all stages, rounded up; the last stage lasts to the end of the last epoch.
+
+    Args:
+        stages: stages of a `Curriculum`.
+        steps_per_epoch: number of steps of an epoch, from 1.
 
     Raises:
         InputError: for a stage without a number of steps.
@@ -41,12 +45,12 @@ def epochs_for(stages: Sequence[Mapping[str, Any]], steps_per_epoch: int) -> int
 
 
 class Curriculum:
-    """Change a transform's attributes as training goes on: small volumes first, then large ones.
+    """Set attributes of the transform that makes the training pairs, stage by stage, such as small volumes first.
 
     Args:
-        transform: what makes the training pairs.
-        stages: in order, each a dict of `steps`, how long it lasts, and of the attributes that the transform has then;
-            the last one stays. Without stages nothing changes.
+        transform: transform of the training pairs.
+        stages: stages in order, each a dict of `steps`, its number of steps from 1, and of the transform's attributes
+            in this stage; the last stage lasts to the end of the training. Without stages nothing is set.
 
     Raises:
         InputError: for a stage without a number of steps, or with an attribute that the transform does not have.
@@ -61,7 +65,7 @@ class Curriculum:
             raise InputError(f"--stages: {type(transform).__name__}, which makes the pairs, has no '{unknown[0]}'")
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer whose data loader makes a pair when it is asked for one."""
+        """Attach to a trainer whose data loader has no worker processes, which would make pairs ahead."""
         if self.ends:
             engine.add_event_handler(Events.GET_BATCH_STARTED, self)
 
@@ -73,14 +77,14 @@ class Curriculum:
 
 
 class TimeLimit:
-    """End a training after some minutes, before its next step; `LastCheckpoint` saves what it needs to go on.
+    """End a training before the first step that would start after a time limit; `LastCheckpoint` saves its state.
 
     Args:
-        minutes: from the training's start to its end, but for what the last step and what follows an epoch take; None
-            for no limit.
+        minutes: limit from the start of the training, from 0; None for no limit. The last step, and validation and
+            saving at the end of an epoch, may exceed it.
 
     Raises:
-        InputError: for anything but a number from 0.
+        InputError: if `minutes` is not a number from 0.
     """
 
     def __init__(self, minutes: float | None = None) -> None:
@@ -91,17 +95,17 @@ class TimeLimit:
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
         if self.minutes is not None:
-            engine.add_event_handler(Events.STARTED, self._begin)
+            engine.add_event_handler(Events.STARTED, self._start)
             engine.add_event_handler(Events.GET_BATCH_STARTED, self)
 
-    def _begin(self) -> None:
-        self.began = time.monotonic()
+    def _start(self) -> None:
+        self.start_time = time.monotonic()
 
     def __call__(self, engine: Engine) -> None:
-        """End the training if it is time."""
+        """End the training if the time is over."""
         assert self.minutes is not None
-        # Clocks differ, but processes that train together must end before the same step.
-        if gathered([time.monotonic() - self.began >= 60 * self.minutes])[0]:
+        # Processes that train together must end before the same step, so the clock of rank 0 decides.
+        if gathered([time.monotonic() - self.start_time >= 60 * self.minutes])[0]:
             logger.info(
                 "%g minutes are over after step %d; go on with --resume true", self.minutes, engine.state.iteration
             )

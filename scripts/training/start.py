@@ -1,4 +1,4 @@
-"""The begin of a training."""
+"""Start of a training."""
 
 import logging
 import os
@@ -14,15 +14,16 @@ logger = logging.getLogger(__name__)
 
 
 def start_training(output_dir: str, resume: bool, seed: int) -> None:
-    """Begin training, unless it would overwrite an earlier one.
+    """Prepare process and output folder, and refuse to overwrite an earlier training.
 
     Args:
-        output_dir: where checkpoints and logs go; made if need be.
-        resume: whether to go on from the last checkpoint in it.
-        seed: for Python, NumPy and torch.
+        output_dir: folder of checkpoints and logs; it is made if it does not exist.
+        resume: whether the training continues from the last checkpoint in this folder.
+        seed: seed of the random generators of Python, NumPy and torch, from 0.
 
     Raises:
-        InputError: if there is a checkpoint and `resume` is off, or none and it is on, or `output_dir` is a file.
+        InputError: if there is a checkpoint without `resume` or none with it, or if `output_dir` is not a folder that
+            can be written to.
     """
     start(seed)
     last = Path(output_dir) / "last.pt"
@@ -32,11 +33,11 @@ def start_training(output_dir: str, resume: bool, seed: int) -> None:
         raise InputError(f"{last}: no such checkpoint to resume from; check --output_dir")
     check_folder(output_dir)
     Path(output_dir).mkdir(parents=True, exist_ok=True)
-    _warn_of_other_work()
+    _warn_of_load()
 
 
-def _warn_of_other_work() -> None:
-    """Say so where threads would spin while the one that they wait for has no core; on a GPU few do."""
+def _warn_of_load() -> None:
+    """Warn if other work slows down threads that wait actively for each other; on a GPU they hardly matter."""
     if sys.platform != "linux" or torch.cuda.is_available() or sets_waiting():
         return
     threads, load = torch.get_num_threads(), os.getloadavg()[0]

@@ -1,4 +1,4 @@
-"""One step of a training; on a GPU it is captured once as a whole and then replayed."""
+"""One step of a training; on a GPU it is captured once as a CUDA graph and then replayed."""
 
 import logging
 from typing import Any
@@ -8,29 +8,29 @@ from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from torch import Tensor
 
-_FIRST = 3  # steps of one size before it is captured: what is chosen or allocated once happens in them
+_EAGER_STEPS = 3  # steps of one size before the capture, in which algorithms are chosen and memory is allocated
 
 logger = logging.getLogger(__name__)
 
 
 class TrainingStep:
-    """Iteration of MONAI's trainer: forward, loss, backward, optimizer.
+    """Iteration of a MONAI trainer: forward, loss, backward, optimizer.
 
-    On a GPU a step has thousands of small kernels, and to launch them one by one takes longer than to run them. So the
-    whole step is captured as a CUDA graph, once for each size of the images, and replayed for the steps that follow.
-    Handlers of `IterationEvents` up to `BACKWARD_COMPLETED` are captured with it: on a GPU they must not wait for it
-    (no `.item()`), and what they read of the trainer is what it was at the capture. The learning rate is not captured.
-    Where a capture fails, one line says so, and training goes on without.
+    On a GPU a step has thousands of small kernels, and launching them takes longer than running them. So the whole step
+    is captured as a CUDA graph, once for each size of the images, and replayed in the following steps. Handlers of
+    `IterationEvents` up to `BACKWARD_COMPLETED` are captured with it: on a GPU they must not wait for it (no
+    `.item()`), and the trainer's state that they read is that of the capture. The learning rate is not captured. If a
+    capture fails, a warning is logged, and the training continues without it.
 
-    The trainer wants `decollate=False`, and an optimizer with `capturable=True` for a GPU. Its output is
-    `[{"loss": loss}]`, a tensor on the device.
+    The trainer needs `decollate=False`, and on a GPU an optimizer with `capturable=True`. Its output is
+    `[{"loss": loss}]`, a scalar tensor on the device.
     """
 
     def __init__(self) -> None:
         self.captures = True
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: list[Tensor] = []
-        self.count = 0  # steps of this size so far
+        self.count = 0  # number of consecutive steps of this size
 
     def __call__(self, engine: SupervisedTrainer, batch: Any) -> list[dict[str, Tensor]]:
         """Make a step with one batch."""
@@ -42,24 +42,24 @@ class TrainingStep:
         return engine.state.output
 
     def _captured(self, engine: SupervisedTrainer, image: Tensor, target: Any) -> Tensor:
-        inputs = [image, *_tensors(target)]
+        inputs = [image, *(target if isinstance(target, tuple) else (target,))]
         if [tensor.shape for tensor in inputs] != [tensor.shape for tensor in self.inputs]:
-            self.graph, self.count = None, 0  # the memory of the other size is free again
+            self.graph, self.count = None, 0  # frees the memory of the other size
             self.inputs = [tensor.clone() for tensor in inputs]
-            self.target = _like(target, self.inputs[1:])
+            self.target = tuple(self.inputs[1:]) if isinstance(target, tuple) else self.inputs[1]
         for own, new in zip(self.inputs, inputs, strict=True):
             own.copy_(new)
         self.count += 1
-        if self.graph is None and self.count > _FIRST:
+        if self.graph is None and self.count > _EAGER_STEPS:
             self._capture(engine)
         if self.graph is None:
-            return self._beside(engine)
+            return self._eager(engine)
         self.rate.fill_(float(engine.optimizer.param_groups[0]["lr"]))
         self.graph.replay()
         return self.loss
 
-    def _beside(self, engine: SupervisedTrainer) -> Tensor:
-        """A step that is not captured, on a stream of its own, as one that will be captured."""
+    def _eager(self, engine: SupervisedTrainer) -> Tensor:
+        """A step without capture, on a side stream, which a later capture requires."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -73,7 +73,7 @@ class TrainingStep:
         self.rate = torch.zeros((), device=self.inputs[0].device)
         try:
             for group in groups:
-                group["lr"] = self.rate  # read anew by every replay
+                group["lr"] = self.rate  # a tensor, whose value every replay reads
             with torch.cuda.graph(graph):
                 self.loss = step(engine, self.inputs[0], self.target)
             self.graph = graph
@@ -86,8 +86,8 @@ class TrainingStep:
 
 
 def step(engine: SupervisedTrainer, image: Tensor, target: Any) -> Tensor:
-    """Forward, loss, backward, optimizer; the loss without its graph."""
-    # None instead of zeros: the first gradient is stored, not added.
+    """Forward, loss, backward, optimizer; returns the detached loss."""
+    # None instead of zeros, because then the first gradient is stored and not added.
     engine.optimizer.zero_grad(set_to_none=True)
     fields = engine.inferer(image, engine.network)
     engine.fire_event(IterationEvents.FORWARD_COMPLETED)
@@ -97,11 +97,3 @@ def step(engine: SupervisedTrainer, image: Tensor, target: Any) -> Tensor:
     engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
     engine.optimizer.step()
     return loss.detach()
-
-
-def _tensors(target: Any) -> list[Tensor]:
-    return list(target) if isinstance(target, tuple) else [target]
-
-
-def _like(target: Any, tensors: list[Tensor]) -> Any:
-    return tuple(tensors) if isinstance(target, tuple) else tensors[0]

@@ -1,14 +1,14 @@
-"""Validation at the end of a training."""
+"""Validation after the last epoch."""
 
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 
 
 class LastValidation:
-    """Validate after the last epoch, whatever the interval: its weights may be the best.
+    """Validate after the last epoch, also where the validation interval does not include it.
 
     Args:
-        validator: the evaluator to run, unless it has just run.
+        validator: evaluator; it does not run again if it has validated this epoch already.
     """
 
     def __init__(self, validator: SupervisedEvaluator) -> None:

@@ -1,45 +1,21 @@
-"""What happens before anything is loaded."""
+"""Start of a training: the warning about other work on the machine."""
 
 import logging
 import os
-import platform
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from scripts.training.start import start_training
 
-FAULTS = """
-import resource, sys, torch
-from scripts.runtime.setup import keep_memory
-if sys.argv[1] == "keep":
-    keep_memory()
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(5):
-        torch.ones(50_000_000)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults()
-print(faults())
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc only")
-def test_freed_memory_is_kept_for_what_comes_next() -> None:
-    kept, handed_back = (
-        int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, check=True, text=True).stdout)
-        for how in ("keep", "hand back")
-    )
-    assert kept < 0.01 * handed_back
-
 
 @pytest.fixture
 def busy(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A machine of two cores without a GPU, both taken by other work, and two threads of ours."""
+    """A machine of two cores and no GPU, with a load of 2, where this process has two threads."""
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
@@ -50,38 +26,40 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def told(folder: Path, caplog: pytest.LogCaptureFixture, unchanged_process: Callable) -> list[str]:
-    """What a training logs when it starts."""
-    with unchanged_process(), caplog.at_level(logging.WARNING):
-        start_training(str(folder), resume=False, seed=0)
-    return caplog.messages
+@pytest.fixture
+def warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture, unchanged_process: Callable) -> Callable[[], list[str]]:
+    """`warnings()`: what a training logs when it starts."""
+
+    def start() -> list[str]:
+        with unchanged_process(), caplog.at_level(logging.WARNING):
+            start_training(str(tmp_path), resume=False, seed=0)
+        return caplog.messages
+
+    return start
 
 
-def test_training_on_a_busy_machine_says_what_to_put_before_the_command(
-    busy: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, unchanged_process: Callable
-) -> None:
-    (line,) = told(tmp_path, caplog, unchanged_process)
+def test_warning_on_a_busy_machine_has_the_remedy(busy: pytest.MonkeyPatch, warnings: Callable) -> None:
+    (line,) = warnings()
     assert "load 2.0" in line and "2 threads" in line and "put GOMP_SPINCOUNT=1000 before the command" in line
 
 
 @pytest.mark.parametrize(
-    "why", ["idle", "one thread", "cores left", "spin count", "wait policy", "GPU", "another system"]
+    ("owner", "name", "value"),
+    [
+        (os, "getloadavg", lambda: (0.4, 2.0, 2.0)),
+        (torch, "get_num_threads", lambda: 1),
+        (os, "cpu_count", lambda: 4),
+        (torch.cuda, "is_available", lambda: True),
+        (sys, "platform", "darwin"),
+    ],
+    ids=["idle", "one thread", "cores left", "GPU", "another system"],
 )
-def test_training_says_nothing_where_there_is_nothing_to_gain(
-    why: str, busy: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, unchanged_process: Callable
-) -> None:
-    if why == "idle":
-        busy.setattr(os, "getloadavg", lambda: (0.4, 2.0, 2.0), raising=False)
-    elif why == "one thread":
-        busy.setattr(torch, "get_num_threads", lambda: 1)
-    elif why == "cores left":
-        busy.setattr(os, "cpu_count", lambda: 4)
-    elif why == "spin count":
-        busy.setenv("GOMP_SPINCOUNT", "300000")
-    elif why == "wait policy":
-        busy.setenv("OMP_WAIT_POLICY", "PASSIVE")
-    elif why == "GPU":
-        busy.setattr(torch.cuda, "is_available", lambda: True)
-    else:
-        busy.setattr(sys, "platform", "darwin")
-    assert told(tmp_path, caplog, unchanged_process) == []
+def test_no_warning_if_useless(busy: pytest.MonkeyPatch, warnings: Callable, owner: Any, name: str, value: Any) -> None:
+    busy.setattr(owner, name, value, raising=False)
+    assert warnings() == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("GOMP_SPINCOUNT", "300000"), ("OMP_WAIT_POLICY", "PASSIVE")])
+def test_no_warning_if_waiting_is_set(busy: pytest.MonkeyPatch, warnings: Callable, name: str, value: str) -> None:
+    busy.setenv(name, value)
+    assert warnings() == []
