@@ -61,7 +61,6 @@ class PairDataset(Dataset[dict[str, Any]]):
         if not data:
             raise ValueError("PairDataset needs scans or pairs, got none")
         self.data = data
-        self.transform = transform
         self.pair_transform = pair_transform
         self._pairs: list[tuple[int, int]] | None = None
         scans = list(data)

@@ -21,8 +21,8 @@ class AverageGradients:
     """Average the gradients of processes that train together, so that all of them make the same step.
 
     At the start every process takes the weights of rank 0. torch's DistributedDataParallel is not used, because it
-    hooks into `forward` while training calls `pyramid`. It would overlap communication and backward pass, which has no
-    measurable effect for the few MB of this network's gradients.
+    hooks into `forward` while training calls `pyramid`. Its advantage, communication during the backward pass, is small
+    for the few MB of this network's gradients.
 
     Args:
         network: network that is trained.
