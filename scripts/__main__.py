@@ -215,7 +215,7 @@ def exports(
         threads: of the CPU.
     """
     given = dict(locals())
-    from scripts.release import exports as run
+    from scripts.release.exports import exports as run
 
     _check_place()
     run(**given)
@@ -259,7 +259,7 @@ def bundle(output_dir: str) -> None:
     Args:
         output_dir: a folder to make, with models/NAME and ci/unit_tests in it.
     """
-    from scripts.release import package
+    from scripts.release.packaging import package
 
     _check_place()
     package(output_dir)

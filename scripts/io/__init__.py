@@ -11,7 +11,7 @@ from scripts.io.opening import existing_file, read_grid, scan_name
 from scripts.io.points import Points, read_points, write_points
 from scripts.io.scans import Scan, header_facts, read_scan
 from scripts.io.series import Series, image_grid, looks_like_labels, open_series, save_series
-from scripts.io.tables import finite_or_none, write_table
+from scripts.io.tables import finite_or_none, print_summary, write_table
 from scripts.io.weights import load_weights, write_safetensors
 from scripts.io.writing import check_folder, check_output, unfinished, write_complete
 
@@ -30,6 +30,7 @@ __all__ = [
     "load_weights",
     "looks_like_labels",
     "open_series",
+    "print_summary",
     "read_configs",
     "read_grid",
     "read_label",

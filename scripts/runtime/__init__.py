@@ -6,8 +6,8 @@ from scripts.runtime.evaluator import SharedEvaluator
 from scripts.runtime.processes import gathered, join, own_device, rank, share, wait_for_others
 from scripts.runtime.progress import Progress
 from scripts.runtime.seeds import seed_from_torch
-from scripts.runtime.setup import flag, start, supports_bf16
-from scripts.runtime.stages import stage
+from scripts.runtime.setup import bundle_version, flag, start, supports_bf16
+from scripts.runtime.timing import timed
 
 __all__ = [
     "EXIT_MEMORY",
@@ -16,6 +16,7 @@ __all__ = [
     "Progress",
     "QualityError",
     "SharedEvaluator",
+    "bundle_version",
     "child_environment",
     "find_input_error",
     "first_line",
@@ -28,8 +29,8 @@ __all__ = [
     "seed_from_torch",
     "sets_waiting",
     "share",
-    "stage",
     "start",
     "supports_bf16",
+    "timed",
     "wait_for_others",
 ]
