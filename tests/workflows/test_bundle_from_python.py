@@ -18,7 +18,6 @@ from monai.bundle import ConfigParser
 
 from scripts.networks import MSFBNet
 from scripts.release.packaging import BUNDLE_NAME, package
-from tests.fixtures.bundle import CHANNELS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "bundle.md").read_text()
@@ -26,6 +25,7 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
 START, LOAD, REGISTER, TRAIN, AS_TEXT = (code for language, code in BLOCKS if language == "python")
 (COMMAND,) = (code for language, code in BLOCKS if language == "bash")
 
+CHANNELS = [8, 8, 8]
 # Written into the bundle's configs, so that the examples need no other words than those of the page.
 SMALL = {"network_def#channels": CHANNELS, "device": "$torch.device('cpu')", "bf16": False}
 SMALLER = {
