@@ -2,16 +2,19 @@
 
 from scripts.io.configs import read_configs
 from scripts.io.field_formats import read_transform, write_transform
-from scripts.io.images import file_sha256
+from scripts.io.files import existing_file, file_sha256
+from scripts.io.headers import read_grid
+from scripts.io.images import open_image
 from scripts.io.itk import save_affine, save_composite
 from scripts.io.keypoints import load_keypoints, transform_points
 from scripts.io.labels import read_label, read_mask
+from scripts.io.names import scan_name
 from scripts.io.nifti import save_image, save_itk_field
-from scripts.io.opening import existing_file, read_grid, scan_name
 from scripts.io.points import Points, read_points, write_points
 from scripts.io.scans import Scan, header_facts, read_scan
-from scripts.io.series import Series, image_grid, looks_like_labels, open_series, save_series
+from scripts.io.series import Series, open_series, save_series
 from scripts.io.tables import finite_or_none, print_summary, write_table
+from scripts.io.voxels import looks_like_labels
 from scripts.io.weights import load_weights, write_safetensors
 from scripts.io.writing import check_folder, check_output, unfinished, write_complete
 
@@ -25,10 +28,10 @@ __all__ = [
     "file_sha256",
     "finite_or_none",
     "header_facts",
-    "image_grid",
     "load_keypoints",
     "load_weights",
     "looks_like_labels",
+    "open_image",
     "open_series",
     "print_summary",
     "read_configs",

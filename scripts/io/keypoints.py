@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scripts.io.opening import existing_file
+from scripts.io.files import existing_file
 from scripts.runtime import InputError, first_line
 
 

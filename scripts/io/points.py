@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.geometry import LPS_SIGNS
-from scripts.io.opening import existing_file
+from scripts.io.files import existing_file
 from scripts.io.writing import write_complete
 from scripts.runtime import InputError
 

@@ -16,9 +16,9 @@ from scripts.io import (
     Series,
     check_folder,
     check_output,
-    image_grid,
     looks_like_labels,
     open_series,
+    read_grid,
     read_points,
     read_transform,
     save_image,
@@ -66,7 +66,7 @@ def apply(
     outputs = _outputs(inputs, output)
     for path in outputs:
         check_output(path, [*transforms, *inputs, reference], IMAGE_ENDINGS)
-    grid = image_grid(reference, assume_ras)
+    grid = read_grid(reference, assume_ras)
     images = [open_series(path, assume_ras) for path in inputs]
     pull = _composed(transforms, inverse)
     if sum(image.count or 1 for image in images) > 1 and not isinstance(pull, Field):
@@ -137,7 +137,7 @@ def convert(
         InputError: for bad files, or if the formats need an image that is not given.
     """
     check_output(output, [path for path in (transform, fixed, moving) if path])
-    grids = [image_grid(path) if path else None for path in (fixed, moving)]
+    grids = [read_grid(path) if path else None for path in (fixed, moving)]
     read = read_transform(transform, source, *grids)
     write_transform(output, read, to, grids[0] or _own_grid(read, transform, "--fixed"), grids[1])
     print(f"{output}: {to}")
@@ -157,7 +157,7 @@ def jacobian(transform: Paths, output: str, reference: str | None = None) -> Non
     transforms = _paths(transform)
     check_output(output, [*transforms, *([reference] if reference else [])], IMAGE_ENDINGS)
     whole = _composed(transforms)
-    grid = image_grid(reference) if reference else _own_grid(whole, transforms[0], "--reference")
+    grid = read_grid(reference) if reference else _own_grid(whole, transforms[0], "--reference")
     determinant = jacobian_map(as_field(whole, grid))
     save_image(output, determinant.astype(np.float32), grid.affine)
     folded = 100 * np.mean(determinant <= 0)

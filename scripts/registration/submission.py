@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 
 from scripts.datasets import validation_pairs
-from scripts.io import read_grid, write_transform
+from scripts.io import open_image, write_transform
 from scripts.registration.pair import MeasuredRegistration
 from scripts.registration.saving import write_metrics
 from scripts.runtime import InputError, rank
@@ -61,7 +61,7 @@ def zip_submission(output_dir: str | os.PathLike[str], dataset_dir: str, section
         if names:
             raise InputError(f"{folder / min(names)}: {problem} (and {len(names) - 1} more); not zipped")
     for name, fixed in wanted.items():
-        _check_submitted(folder / name, read_grid(fixed).shape)
+        _check_submitted(folder / name, open_image(fixed).shape[:3])
     with TemporaryDirectory(dir=output_dir, prefix=".unfinished-") as unfinished:
         made = Path(unfinished) / archive.name
         with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as bundle:  # the fields are compressed already

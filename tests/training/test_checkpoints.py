@@ -13,7 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from scripts.io.images import file_sha256
+from scripts.io.files import file_sha256
 from scripts.io.weights import load_weights, read_weights, write_safetensors
 from scripts.runtime.errors import InputError
 from scripts.training.checkpoints import BestModel, LastCheckpoint
