@@ -1,6 +1,6 @@
 """Headers: where an image's voxels lie by them, what is odd about that, and how it is written into a new one."""
 
-import sys
+import logging
 from typing import NamedTuple
 
 import nibabel as nib
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from scripts.geometry import Grid, is_sheared, largest_cosine, largest_distance, voxel_sizes
 from scripts.io.files import FilePath
-from scripts.io.images import open_volumes
+from scripts.io.images import ImageSource, open_volumes, source_name
 from scripts.runtime import InputError
+
+logger = logging.getLogger(__name__)
 
 _CODES = {1: "scanner", 2: "aligned", 3: "talairach", 4: "mni", 5: "template"}  # NIfTI-1, NIFTI_XFORM_*
 _MILLIMETERS = {1: ("meters", 1000.0), 3: ("micrometers", 0.001)}  # NIfTI-1, the lowest three bits of xyzt_units
@@ -71,7 +73,7 @@ def find_space(image: SpatialImage, path: FilePath, assume_ras: bool | None = No
 
 
 def find_grid(image: SpatialImage, path: FilePath, assume_ras: bool | None = None) -> Grid:
-    """The grid of `find_space`; its warnings are printed.
+    """The grid of `find_space`; its warnings are logged.
 
     Args:
         image, path, assume_ras: as in `find_space`.
@@ -81,21 +83,21 @@ def find_grid(image: SpatialImage, path: FilePath, assume_ras: bool | None = Non
     """
     space = find_space(image, path, assume_ras)
     for warning in space.warnings:
-        print(f"warning: {path}: {warning}", file=sys.stderr)
+        logger.warning("%s: %s", path, warning)
     return space.grid
 
 
-def read_grid(path: FilePath, assume_ras: bool | None = None) -> Grid:
-    """The grid of an image in a file, or of a series' volumes; what is odd about its header is printed.
+def read_grid(source: ImageSource, assume_ras: bool | None = None) -> Grid:
+    """The grid of an image, or of a series' volumes; what is odd about its header is logged.
 
     Args:
-        path: path of the image, of any format that nibabel reads.
+        source: the image, of any format that nibabel reads.
         assume_ras: as in `find_space`.
 
     Raises:
         InputError: as `open_volumes` or `find_space`.
     """
-    return find_grid(open_volumes(path), path, assume_ras)
+    return find_grid(open_volumes(source), source_name(source), assume_ras)
 
 
 def set_affine(header: nib.Nifti1Header, affine: NDArray, time_unit: str = "unknown") -> None:

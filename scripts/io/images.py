@@ -26,18 +26,29 @@ DAMAGED = (
     WrapStructError,
     zlib.error,
 )
+ImageSource = FilePath | SpatialImage  # the path of an image, or one of nibabel's images
+IN_MEMORY = "an image in memory"  # instead of a path
 MIN_SIZE = 5  # voxels along an axis: the derivatives of a field need them, see scripts.metrics.sdlogj
 _VECTOR_INTENTS = (1006, 1007)  # NIfTI-1: displacement vectors, vectors
 
 
-def open_image(path: FilePath) -> SpatialImage:
-    """Open an image file of any format that nibabel reads; its voxels are not read yet.
+def source_name(source: ImageSource) -> str:
+    """Path of an image, for messages; `IN_MEMORY` for one without a file."""
+    if isinstance(source, SpatialImage):
+        return source.get_filename() or IN_MEMORY
+    return str(Path(source).expanduser())
+
+
+def open_image(source: ImageSource) -> SpatialImage:
+    """Open an image file of any format that nibabel reads; its voxels are not read yet. An opened image stays as it is.
 
     Raises:
         InputError: if the file is missing, cannot be opened, is empty, a pointer (see `existing_file`), a folder, a web
             page, DICOM, damaged, or otherwise no image.
     """
-    file = Path(path).expanduser()
+    if isinstance(source, SpatialImage):
+        return source
+    path, file = source, Path(source).expanduser()
     if file.is_dir() and _holds_dicom(file):
         raise InputError(f"{path}: a folder of DICOM files; convert it to NIfTI with dcm2niix")
     start = file_start(existing_file(path))
@@ -56,14 +67,14 @@ def open_image(path: FilePath) -> SpatialImage:
     return image
 
 
-def open_volumes(path: FilePath) -> SpatialImage:
+def open_volumes(source: ImageSource) -> SpatialImage:
     """Open an image of one or more 3-D volumes of real numbers; its voxels are not read yet.
 
     Raises:
         InputError: as `open_image`, or if it is a color image, a displacement field, or shorter than `MIN_SIZE` voxels
             along one of the first three axes.
     """
-    image = open_image(path)
+    image, path = open_image(source), source_name(source)
     shape, size = image.shape, size_text(image)
     kind = image.get_data_dtype()
     if kind.fields is not None:

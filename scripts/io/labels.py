@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scripts.geometry import resample, same_grid
 from scripts.io.files import FilePath
 from scripts.io.headers import find_space
-from scripts.io.images import open_volumes
+from scripts.io.images import ImageSource, open_volumes, source_name
 from scripts.io.scans import Scan, as_scan
 from scripts.io.voxels import read_voxels, replace_not_finite, share_of_equal_neighbors
 from scripts.runtime import InputError
@@ -18,11 +18,11 @@ from scripts.runtime import InputError
 _WHOLE = 1e-3
 
 
-def read_label(path: FilePath, grid: Scan | None = None, assume_ras: bool = False) -> Scan:
+def read_label(source: ImageSource, grid: Scan | None = None, assume_ras: bool = False) -> Scan:
     """Read a label map; whole numbers stored as floats are fine.
 
     Args:
-        path: path of the label map, as in `read_scan`, with one volume.
+        source: the label map, as in `read_scan`, with one volume.
         grid: image that it belongs to. On another grid, the label map is resampled by its place in the world (nearest
             voxel), with a warning; its warnings then begin with what they are about.
         assume_ras: as in `read_scan`.
@@ -34,14 +34,14 @@ def read_label(path: FilePath, grid: Scan | None = None, assume_ras: bool = Fals
         InputError: as in `read_scan`, or if a value is not whole or beyond 32 bits, if every voxel is 0, or if no
             label lies within the image. A constant map is fine.
     """
-    return _read(path, grid, assume_ras, "label map")
+    return _read(source, grid, assume_ras, "label map")
 
 
-def read_mask(path: FilePath, grid: Scan, assume_ras: bool = False) -> Scan:
+def read_mask(source: ImageSource, grid: Scan, assume_ras: bool = False) -> Scan:
     """Read a mask: a label map of which every label counts.
 
     Args:
-        path, grid, assume_ras: as in `read_label`.
+        source, grid, assume_ras: as in `read_label`.
 
     Returns:
         With `array` bool.
@@ -49,12 +49,12 @@ def read_mask(path: FilePath, grid: Scan, assume_ras: bool = False) -> Scan:
     Raises:
         InputError: as in `read_label`.
     """
-    mask = _read(path, grid, assume_ras, "mask")
+    mask = _read(source, grid, assume_ras, "mask")
     return replace(mask, array=mask.array != 0)
 
 
-def _read(path: FilePath, grid: Scan | None, assume_ras: bool, kind: str) -> Scan:
-    image = open_volumes(path)
+def _read(source: ImageSource, grid: Scan | None, assume_ras: bool, kind: str) -> Scan:
+    image, path = open_volumes(source), source_name(source)
     space = find_space(image, path, assume_ras)
     # not as float32: that is exact only up to 2^24
     values, warnings = replace_not_finite(read_voxels(image, path), path)

@@ -29,7 +29,7 @@ def read_vectors(path: FilePath) -> tuple[nib.Nifti1Image, NDArray[np.float32]]:
         raise InputError(f"{path}: not a NIfTI but {type(image).__name__}; a field is read from .nii or .nii.gz")
     if image.get_data_dtype().kind not in "iuf":
         raise InputError(f"{path}: not a field: its voxels are of type {image.get_data_dtype()}")
-    check_gzip(path)
+    check_gzip(image, path)
     vectors = read_values(image.dataobj, path, dtype=np.float32)
     check_finite(path, vectors)
     return image, vectors

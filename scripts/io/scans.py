@@ -1,7 +1,6 @@
 """Reading a user's image, with one clear line for whatever is wrong with it and one for whatever is odd."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from scripts.geometry import Grid
 from scripts.io.files import FilePath, file_sha256
 from scripts.io.headers import Space, find_space
-from scripts.io.images import open_volumes
+from scripts.io.images import IN_MEMORY, ImageSource, open_volumes, source_name
 from scripts.io.voxels import read_voxels, replace_not_finite, share_of_equal_neighbors, storage
 from scripts.runtime import InputError
 
@@ -46,13 +45,13 @@ class Scan:
         return Grid(self.array.shape, self.affine)
 
 
-def read_scan(path: FilePath, volume: int | None = None, assume_ras: bool = False) -> Scan:
+def read_scan(source: ImageSource, volume: int | None = None, assume_ras: bool = False) -> Scan:
     """Read a 3-D image: NIfTI, .mgz, or whatever else nibabel reads.
 
     NaN and infinite values are replaced by background: 0, or the smallest other value where that is below 0.
 
     Args:
-        path: path of the image; its trailing axes of length 1 are dropped.
+        source: the image; its trailing axes of length 1 are dropped.
         volume: number of the volume where there are several, from 0; an image with one ignores it.
         assume_ras: whether axes of unknown direction are taken as RAS, see `find_space`.
 
@@ -61,7 +60,7 @@ def read_scan(path: FilePath, volume: int | None = None, assume_ras: bool = Fals
             is constant, or NaN or infinite in more than half of its voxels, or if its place in the world is unknown,
             singular or implausible.
     """
-    image = open_volumes(path)
+    image, path = open_volumes(source), source_name(source)
     space = find_space(image, path, assume_ras)
     values, warnings = replace_not_finite(read_voxels(image, path, np.float32, volume), path)
     low, high = float(values.min()), float(values.max())
@@ -84,22 +83,22 @@ def as_scan(image: SpatialImage, path: FilePath, array: NDArray[Any], space: Spa
     """
     affine = np.asarray(space.grid.affine, dtype=np.float64)
     found = (*space.warnings, *warnings)
-    return Scan(str(Path(path).expanduser()), array, affine, *storage(image), space.source, found)
+    return Scan(str(path), array, affine, *storage(image), space.source, found)
 
 
 def header_facts(scan: Scan) -> dict[str, Any]:
     """What a report says about an input, ready for JSON.
 
     Returns:
-        `path`, `sha256` of the file, `size` (voxels), `spacing_mm`, `orientation` (such as `LAS`), `dtype`, `space`
-        and `warnings`.
+        `path`, `sha256` of the file (None for an image in memory), `size` (voxels), `spacing_mm`, `orientation` (such
+        as `LAS`), `dtype`, `space` and `warnings`.
 
     Raises:
         InputError: if the file is no longer there.
     """
     return {
         "path": scan.path,
-        "sha256": file_sha256(scan.path),
+        "sha256": None if scan.path == IN_MEMORY else file_sha256(scan.path),
         "size": list(scan.array.shape),
         "spacing_mm": [round(float(size), 6) for size in scan.grid.spacing],
         "orientation": scan.grid.orientation,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scripts.geometry import Grid
 from scripts.io.files import FilePath, existing_file
 from scripts.io.headers import find_grid, set_affine
-from scripts.io.images import open_volumes, size_text
+from scripts.io.images import ImageSource, open_volumes, size_text, source_name
 from scripts.io.voxels import check_gzip, read_values, storage, stored
 from scripts.io.writing import unfinished
 from scripts.runtime import InputError
@@ -57,27 +57,27 @@ class Series:
             yield read_values(self.data, self.path, index)
 
 
-def open_series(path: FilePath, assume_ras: bool = False) -> Series:
-    """Open an image or a series; its volumes are read later, one by one. What is odd about its header is printed.
+def open_series(source: ImageSource, assume_ras: bool = False) -> Series:
+    """Open an image or a series; its volumes are read later, one by one. What is odd about its header is logged.
 
     Args:
-        path: path of the image, of any format that nibabel reads.
+        source: the image, of any format that nibabel reads.
         assume_ras: as in `find_space`.
 
     Raises:
         InputError: if it is missing or damaged, is no 3-D image or 4-D series of real numbers, or if its place in the
             world is unknown.
     """
-    path = str(path)
-    image = open_volumes(path)
+    image, path = open_volumes(source), source_name(source)
     shape = image.shape
     if math.prod(shape[4:]) != 1:
         raise InputError(f"{path}: {len(shape)}-D ({size_text(image)}); give a 3-D image or a 4-D series")
-    check_gzip(path)
+    check_gzip(image, path)
     step, unit = 1.0, "unknown"
     if len(shape) > 3 and isinstance(image, nib.Nifti1Pair):
         # Kept open, a compressed series is unpacked once and not anew for each volume.
-        image = type(image).from_filename(existing_file(path), keep_file_open=True)
+        if image.get_filename() is not None:
+            image = type(image).from_filename(existing_file(path), keep_file_open=True)
         step, unit = float(image.header["pixdim"][4]), image.header.get_xyzt_units()[1]
     dtype, slope, inter = storage(image)
     return Series(

@@ -30,7 +30,7 @@ def read_voxels(
         InputError: if the file is damaged or cut short, or if there are several volumes and this is none of them.
     """
     index = _index(image, path, volume)
-    check_gzip(path)
+    check_gzip(image, path)
     values = read_values(image.dataobj, path, index if max(image.shape[3:], default=1) > 1 else None, dtype)
     return np.ascontiguousarray(values.reshape(image.shape[:3]))
 
@@ -57,12 +57,18 @@ def read_values(
         raise _damaged(path, error) from error
 
 
-def check_gzip(path: FilePath) -> None:
+def check_gzip(image: SpatialImage, path: FilePath) -> None:
     """Read a gzip file to its end, where its checksum is: nibabel stops before, and returns what damage has made.
+
+    Args:
+        image: opened image; one in memory passes.
+        path: path of its file.
 
     Raises:
         InputError: if the file is damaged; one that is not compressed passes.
     """
+    if image.get_filename() is None:
+        return
     file = existing_file(path)
     try:
         with file.open("rb") as raw:
