@@ -34,10 +34,10 @@ def run_bundle(run_id: str, config_file: str, **overrides: Any) -> None:
 
 
 def _literal(text: str) -> str:
-    """The text as a value in a config: a Python expression if it has characters that mean something to MONAI there."""
-    if not set(text) & set("$@%#"):
-        return text
-    return "$" + ascii(text).replace("#", r"\x23").replace("@", r"\x40")
+    """The text as a value in a config: a Python expression where MONAI would read one of its own signs in it."""
+    if "#" in text or text.startswith(("$", "@", "%")):
+        return "$" + ascii(text).replace("#", r"\x23").replace("@", r"\x40")
+    return text
 
 
 def _typed(value: Any) -> str:

@@ -104,3 +104,22 @@ def test_paths_reach_the_registration_as_they_were_typed(
         assert metrics[said]["path"] == str(file)
         assert metrics[said]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert metrics["settings"]["weights"]["path"] == str(files[2])
+
+
+@pytest.mark.filterwarnings("error")  # of MONAI, that configs are code
+def test_register_runs_in_this_process_and_warns_of_nothing(
+    register: Callable, pair: tuple[Path, Path], capsys: pytest.CaptureFixture
+) -> None:
+    assert register("--fixed", pair[0], "--moving", pair[1], "--output_dir", "out") in (0, 5)
+    printed = capsys.readouterr().out  # what another process prints does not come here
+    assert printed.startswith("\n$ python -m monai.bundle run inference --config_file configs/inference.json --fixed /")
+    assert "out/report.html" in printed
+
+
+def test_bad_input_is_one_line_and_exit_3(
+    register: Callable, pair: tuple[Path, Path], capsys: pytest.CaptureFixture
+) -> None:
+    assert register("--fixed", pair[0], "--moving", "a#b/missing.nii.gz") == 3
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: a#b/missing.nii.gz: no such file")
+    assert register("--fixed", pair[0], "--moving", pair[1], "--threads", 0) == 3
+    assert capsys.readouterr().err.splitlines()[-1] == "error: --threads 0: want a number from 1"
