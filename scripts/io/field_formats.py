@@ -13,10 +13,13 @@ fixed grid:
     absolute   the moving point itself, RAS mm
 """
 
+from typing import get_args
+
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.conventions import FieldFormat
 from scripts.geometry import LPS, Field, Grid, Transform, as_field, from_displacement, to_displacement
 from scripts.io.files import FilePath
 from scripts.io.headers import find_grid
@@ -24,7 +27,7 @@ from scripts.io.itk import ITK_ENDINGS, check_itk_grid, read_itk_transform, save
 from scripts.io.nifti import read_vectors, save_vectors
 from scripts.runtime import InputError
 
-FIELD_FORMATS = ("itk", "dispvect", "h5", "fsl", "learn2reg", "monai", "absolute")
+FIELD_FORMATS = get_args(FieldFormat)
 _INTENTS = {"itk": 1007, "dispvect": 1006, "fsl": 2006}
 _KINDS = {intent: kind for kind, intent in _INTENTS.items()}
 _ON_FIXED_GRID = ("learn2reg", "monai")
