@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 a bug, 2 usage, 3 input or files, 4 memory, 5 the quality verdict is "fail", 130 interrupted.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -322,6 +323,7 @@ def main(words: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     try:
         parsed(["--help"] if words in ([], ["help"]) else words, COMMANDS)()
     except UsageError as error:

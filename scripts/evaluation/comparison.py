@@ -26,7 +26,7 @@ from scripts.io import existing_file, read_configs, scan_name, write_complete
 from scripts.metrics import dice_per_label, hd95_per_label, lncc, non_diffeomorphic_volume, sdlogj, tre
 from scripts.registration import (
     ROLES,
-    ImageFiles,
+    ImageSources,
     Job,
     PredictedPair,
     PreparedPair,
@@ -173,7 +173,7 @@ def landmark_cases(folder: str | Path, prepare: Callable[[Job], PreparedPair]) -
         raise InputError(f"{folder}: want NAME_T1.nii.gz and NAME_landmarks.csv of two people or more")
     people = {image.name.removesuffix("_T1.nii.gz"): image for image in images}
     files = {
-        name: ImageFiles(image=str(image), landmarks=str(existing_file(image.with_name(f"{name}_landmarks.csv"))))
+        name: ImageSources(image=str(image), landmarks=str(existing_file(image.with_name(f"{name}_landmarks.csv"))))
         for name, image in people.items()
     }
 

@@ -70,7 +70,7 @@ def save_image(
         InputError: for another ending, or if the file cannot be written.
     """
     stored_type = _portable_type(array) if dtype is None else np.dtype(dtype)
-    image = _nifti(stored(array, stored_type, slope, inter), affine)
+    image = nifti_image(stored(array, stored_type, slope, inter), affine)
     if (slope, inter) != (1.0, 0.0):
         # nibabel then writes the numbers as they are.
         image.header.set_slope_inter(slope, inter)
@@ -101,7 +101,7 @@ def save_vectors(path: FilePath, vectors: NDArray[np.float32], affine: NDArray, 
     Raises:
         InputError: for an ending other than `.nii` and `.nii.gz`, or if the file cannot be written.
     """
-    image = _nifti(vectors, affine)
+    image = nifti_image(vectors, affine)
     image.header.set_intent(intent)
     _write(image, path)
 
@@ -118,7 +118,13 @@ def _portable_type(array: NDArray) -> np.dtype:
     return array.dtype
 
 
-def _nifti(array: NDArray, affine: NDArray) -> nib.Nifti1Image:
+def nifti_image(array: NDArray, affine: NDArray) -> nib.Nifti1Image:
+    """An image in memory.
+
+    Args:
+        array: `(X, Y, Z)` or `(X, Y, Z, N)`.
+        affine: `(4, 4)`, voxel to RAS mm.
+    """
     header = nib.Nifti1Header()
     set_affine(header, affine)
     # The type is named because nibabel takes 64-bit integers only then.

@@ -113,6 +113,23 @@ def save_series(path: FilePath, volumes: Iterable[NDArray[Any]], grid: Grid, lik
             stream.write(stored(volume, like.dtype, like.slope, like.inter).tobytes(order="F"))
 
 
+def series_image(volumes: Iterable[NDArray[Any]], grid: Grid, like: Series) -> nib.Nifti1Image:
+    """Volumes as an image in memory.
+
+    Args:
+        volumes: values `(X, Y, Z)`, as many as `like` has volumes.
+        grid: grid of the volumes.
+        like: series whose number of volumes and time step the image gets, and its data type where it has no slope.
+    """
+    plain = (like.slope, like.inter) == (1.0, 0.0)
+    arrays = [stored(volume, like.dtype, 1.0, 0.0) if plain else volume for volume in volumes]
+    header = _header(grid, like)
+    header.set_data_dtype(arrays[0].dtype)
+    header.set_slope_inter(1.0, 0.0)
+    array = arrays[0] if like.count is None else np.stack(arrays, axis=-1)
+    return nib.Nifti1Image(array, None, header)
+
+
 def _header(grid: Grid, like: Series) -> nib.Nifti1Header:
     header = nib.Nifti1Header()
     header.set_data_dtype(like.dtype)

@@ -4,7 +4,7 @@ from scripts.registration.jobs import ROLES, registration_jobs, shared_jobs
 from scripts.registration.measuring import landmark_error, measure
 from scripts.registration.outcomes import Attempt, Outcomes
 from scripts.registration.pair import (
-    ImageFiles,
+    ImageSources,
     Job,
     LoadedImage,
     LoadedPair,
@@ -15,14 +15,24 @@ from scripts.registration.pair import (
     advanced,
 )
 from scripts.registration.refinement import read_steps, refine, refine_pair
-from scripts.registration.reuse import apply, convert, jacobian, points
-from scripts.registration.saving import save_pair
+from scripts.registration.reuse import (
+    apply,
+    composed,
+    convert,
+    interpolation_mode,
+    jacobian,
+    moved_volumes,
+    own_grid,
+    points,
+)
+from scripts.registration.saving import moved_image, save_pair, save_registration
 from scripts.registration.start import start_registration
 from scripts.registration.steps import (
     align_pair,
     as_it_is,
     fuse,
     invert,
+    predict,
     predict_pair,
     print_warnings,
     read_init,
@@ -35,7 +45,7 @@ from scripts.registration.summary import RegistrationTable
 __all__ = [
     "ROLES",
     "Attempt",
-    "ImageFiles",
+    "ImageSources",
     "Job",
     "LoadedImage",
     "LoadedPair",
@@ -49,13 +59,19 @@ __all__ = [
     "align_pair",
     "apply",
     "as_it_is",
+    "composed",
     "convert",
     "fuse",
+    "interpolation_mode",
     "invert",
     "jacobian",
     "landmark_error",
     "measure",
+    "moved_image",
+    "moved_volumes",
+    "own_grid",
     "points",
+    "predict",
     "predict_pair",
     "print_warnings",
     "read_init",
@@ -65,6 +81,7 @@ __all__ = [
     "refine_pair",
     "registration_jobs",
     "save_pair",
+    "save_registration",
     "save_submission",
     "shared_jobs",
     "start_registration",

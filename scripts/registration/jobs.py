@@ -11,8 +11,8 @@ from typing import Any
 import torch.distributed as dist
 
 from scripts.datasets import validation_pairs
-from scripts.io import file_sha256, scan_name
-from scripts.registration.pair import ImageFiles, Job
+from scripts.io import file_sha256, scan_name, source_name
+from scripts.registration.pair import ImageSources, Job
 from scripts.runtime import InputError, rank, share
 
 ROLES = ("fixed", "moving")
@@ -89,7 +89,7 @@ def shared_jobs(**arguments: Any) -> list[Job]:
 def _job(paths: Mapping[str, str], folder: Callable[[str], str]) -> Job:
     name = paths.get("name") or "_".join(scan_name(paths[role]) for role in ROLES)
     fixed, moving = (
-        ImageFiles(image=paths[role], **{extra: paths.get(f"{role}_{extra}") or None for extra in _EXTRAS})
+        ImageSources(image=paths[role], **{extra: paths.get(f"{role}_{extra}") or None for extra in _EXTRAS})
         for role in ROLES
     )
     return Job(name=name, folder=folder(name), fixed=fixed, moving=moving)
@@ -98,8 +98,8 @@ def _job(paths: Mapping[str, str], folder: Callable[[str], str]) -> Job:
 def _dataset_jobs(dataset_dir: str, section: str | None, folder: Callable[[str], str]) -> list[Job]:
     jobs = []
     for pair in validation_pairs(dataset_dir, section):
-        fixed, moving = (ImageFiles(**pair[role]) for role in ROLES)
-        name = "_".join(scan_name(files.image) for files in (fixed, moving))
+        fixed, moving = (ImageSources(**pair[role]) for role in ROLES)
+        name = "_".join(scan_name(pair[role]["image"]) for role in ROLES)
         jobs.append(Job(name=name, folder=folder(name), fixed=fixed, moving=moving))
     return jobs
 
@@ -154,7 +154,7 @@ def _is_finished(job: Job, settings: Mapping[str, Any]) -> bool:
     try:
         metrics = json.loads((Path(job.folder) / "metrics.json").read_text(encoding="utf-8"))
         images = zip(ROLES, (job.fixed.image, job.moving.image), strict=True)
-        same_files = all(metrics[role]["sha256"] == file_sha256(image) for role, image in images)
+        same_files = all(metrics[role]["sha256"] == file_sha256(source_name(image)) for role, image in images)
         return same_files and metrics["settings"] == json.loads(json.dumps(settings))
     except (OSError, ValueError, KeyError, TypeError):
         return False

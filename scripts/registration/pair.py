@@ -15,28 +15,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scripts.geometry import Affine, Chain, Field, Grid
-from scripts.io import Scan
+from scripts.io import FilePath, ImageSource, Scan
 
 Timings = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageFiles:
-    """Paths of an image and of what belongs to it.
+class ImageSources:
+    """An image and what belongs to it: paths, or what nibabel or NumPy hold in memory.
 
     Attributes:
         image: NIfTI or .mgz.
         mask: brain mask.
         label: label map.
-        landmarks: CSV, RAS mm.
+        landmarks: CSV of positions, RAS mm, or an array `(N, 3)`.
         keypoints: CSV in Learn2Reg's layout, voxels.
     """
 
-    image: str
-    mask: str | None = None
-    label: str | None = None
-    landmarks: str | None = None
-    keypoints: str | None = None
+    image: ImageSource
+    mask: ImageSource | None = None
+    label: ImageSource | None = None
+    landmarks: FilePath | NDArray[np.floating] | None = None
+    keypoints: FilePath | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +46,13 @@ class Job:
     Attributes:
         name: name of the pair.
         folder: folder of its results.
-        fixed, moving: files of the two images.
+        fixed, moving: the two images.
     """
 
     name: str
     folder: str
-    fixed: ImageFiles
-    moving: ImageFiles
+    fixed: ImageSources
+    moving: ImageSources
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

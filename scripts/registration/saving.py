@@ -12,7 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from scripts.geometry import resample, value_outside
-from scripts.io import finite_or_none, save_affine, save_composite, save_image, save_itk_field, write_complete
+from scripts.io import (
+    IN_MEMORY,
+    finite_or_none,
+    save_affine,
+    save_composite,
+    save_image,
+    save_itk_field,
+    write_complete,
+)
 from scripts.registration.pair import MeasuredRegistration, Registration, advanced
 from scripts.report import registration_report, reuse_commands
 from scripts.runtime import timed
@@ -89,6 +97,7 @@ def _write_report(path: Path, registration: Registration, folder: Path, metrics:
     fixed, before = registration.image
     field = registration.field
     moved = warp(torch.from_numpy(np.ascontiguousarray(before))[None, None], field[None])[0, 0].numpy()
-    commands = reuse_commands(registration.fixed.scan.path, registration.moving.scan.path, folder)
+    fixed_path, moving_path = (image.scan.path for image in registration.images)
+    commands = [] if IN_MEMORY in (fixed_path, moving_path) else reuse_commands(fixed_path, moving_path, folder)
     spacing = float(registration.grid.spacing[0])
     registration_report(path, fixed, before, moved, field.numpy(), metrics, commands, spacing)

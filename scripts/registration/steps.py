@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from scripts.datasets import foreground, looks_skull_stripped, scale_intensity
 from scripts.geometry import Affine, Chain, Field, align, as_field, network_grid, resample
-from scripts.io import load_keypoints, read_label, read_mask, read_points, read_scan, read_transform
+from scripts.io import as_positions, load_keypoints, read_label, read_mask, read_points, read_scan, read_transform
 from scripts.registration.outcomes import Attempt
 from scripts.registration.pair import (
     AlignedPair,
     Failure,
-    ImageFiles,
+    ImageSources,
     Job,
     LoadedImage,
     LoadedPair,
@@ -40,10 +40,10 @@ Init = Literal["affine", "rigid"] | NDArray[np.floating]
 def read_pair(
     job: Job, volume: int | None = None, assume_ras: bool = False, expects_skull_stripped: bool = True
 ) -> LoadedPair:
-    """Read and check the files of a job.
+    """Read and check the images of a job.
 
     Args:
-        job: the files.
+        job: the images.
         volume: index of the volume to take of an image with several, from 0.
         assume_ras: take images whose header says nothing of their orientation as RAS.
         expects_skull_stripped: warn of whole heads that come without a mask.
@@ -203,7 +203,7 @@ def predict_pair(engine: SupervisedEvaluator, pair: PreparedPair | Failure) -> P
 
 
 def _read_image(
-    files: ImageFiles, role: str, volume: int | None, assume_ras: bool, expects_skull_stripped: bool
+    files: ImageSources, role: str, volume: int | None, assume_ras: bool, expects_skull_stripped: bool
 ) -> LoadedImage:
     scan = read_scan(files.image, volume, assume_ras)
     warnings = [*scan.warnings]
@@ -222,7 +222,8 @@ def _read_image(
         label = read.array
         warnings += read.warnings
     if files.landmarks is not None:
-        landmarks = read_points(files.landmarks).positions
+        given = files.landmarks
+        landmarks = as_positions(given) if isinstance(given, np.ndarray) else read_points(given).positions
     elif files.keypoints is not None:
         landmarks = Affine(scan.affine)(load_keypoints(files.keypoints).numpy())
     return LoadedImage(scan=scan, mask=mask, label=label, landmarks=landmarks, warnings=tuple(warnings))

@@ -29,7 +29,7 @@ def save_submission(registration: MeasuredRegistration, output_dir: str | os.Pat
     folder = Path(output_dir) / "submission"
     folder.mkdir(parents=True, exist_ok=True)
     fixed, moving = (image.scan for image in registration.images)
-    file = folder / submission_name(registration.job.fixed.image, registration.job.moving.image)
+    file = folder / submission_name(fixed.path, moving.path)
     write_transform(file, registration.warp, "learn2reg", fixed.grid, moving.grid)
     write_metrics(Path(registration.job.folder), registration.metrics)
     return registration

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scripts.registration.jobs import registration_jobs
-from scripts.registration.pair import ImageFiles, Job
+from scripts.registration.pair import ImageSources, Job
 
 NO_FILES = {"fixed": None, "moving": None, "fixed_mask": None, "moving_landmarks": None}
 
@@ -33,8 +33,8 @@ def test_one_pair_of_files_goes_into_the_folder_itself() -> None:
     (job,) = registration_jobs("out", files)
     assert job.folder == "out"
     assert job.name == "a_b"
-    assert job.fixed == ImageFiles(image="x/a.nii.gz", mask="m.nii")
-    assert job.moving == ImageFiles(image="b.mgz")
+    assert job.fixed == ImageSources(image="x/a.nii.gz", mask="m.nii")
+    assert job.moving == ImageSources(image="b.mgz")
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_anything_but_one_kind_of_input_is_refused(refused: Callable, given: dic
 def test_paths_of_a_list_are_relative_to_it(listed: Callable, tmp_path: Path, content: object) -> None:
     first, second = listed(content)
     here = tmp_path / "lists"
-    assert first.fixed == ImageFiles(image=str(here / "a.nii"))
-    assert first.moving == ImageFiles(image=str(here / "sub" / "b.nii.gz"), label=str(here / "l.nii"))
+    assert first.fixed == ImageSources(image=str(here / "a.nii"))
+    assert first.moving == ImageSources(image=str(here / "sub" / "b.nii.gz"), label=str(here / "l.nii"))
     assert (first.name, second.name) == ("first", "c_a")
     assert second.folder == str(tmp_path / "out" / "c_a")
     assert second.moving.label is None

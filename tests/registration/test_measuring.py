@@ -14,7 +14,7 @@ from scripts.geometry.grid import Grid
 from scripts.geometry.transforms import Affine, Field
 from scripts.io.scans import Scan
 from scripts.registration.measuring import describe_affine, inverse_consistency, label_overlap, landmark_error, measure
-from scripts.registration.pair import ImageFiles, Job, LoadedImage, Registration
+from scripts.registration.pair import ImageSources, Job, LoadedImage, Registration
 
 SIZE = (8, 9, 10)
 SHIFT = from_matvec(np.eye(3), [2.0, 0, 0])
@@ -30,7 +30,7 @@ def registered(**known: Any) -> Registration:
     image = np.zeros(SIZE, np.float32)
     image[2:6, 2:7, 2:8] = np.random.default_rng(0).uniform(0.3, 1, (4, 5, 6))
     still = Field(np.zeros((*SIZE, 3), np.float32), np.eye(4))
-    files = ImageFiles(image="image.nii")
+    files = ImageSources(image="image.nii")
     parts = {
         "job": Job(name="pair", folder="out", fixed=files, moving=files),
         "fixed": LoadedImage(scan=scan(image)),

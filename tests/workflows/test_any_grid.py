@@ -18,7 +18,7 @@ from scripts.geometry.grid import Grid
 from scripts.geometry.transforms import Affine
 from scripts.io.field_formats import read_transform
 from scripts.io.itk import save_affine
-from scripts.registration.pair import ImageFiles, Job
+from scripts.registration.pair import ImageSources, Job
 from scripts.registration.steps import align_pair, read_pair
 
 OBLIQUE = Rotation.from_euler("xyz", [8, -12, 20], degrees=True).as_matrix()
@@ -307,7 +307,7 @@ def test_what_a_mask_leaves_out_does_not_count(with_a_bag: tuple[Moved, Path]) -
     pair, mask = with_a_bag
     points, errors = inside(pair.fixed), []
     for extra in ({}, {"mask": str(mask)}):
-        files = ImageFiles(image=str(pair.fixed)), ImageFiles(image=str(pair.moving), **extra)
+        files = ImageSources(image=str(pair.fixed)), ImageSources(image=str(pair.moving), **extra)
         loaded = read_pair(Job(name="pair", folder="", fixed=files[0], moving=files[1]))
         found = Affine(align_pair(loaded, "affine", 0).affine)(points)
         errors.append(np.linalg.norm(found - Affine(MOTION)(points), axis=1).max())
