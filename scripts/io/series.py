@@ -127,7 +127,7 @@ def series_image(volumes: Iterable[NDArray[Any]], grid: Grid, like: Series) -> n
     header.set_data_dtype(arrays[0].dtype)
     header.set_slope_inter(1.0, 0.0)
     array = arrays[0] if like.count is None else np.stack(arrays, axis=-1)
-    return nib.Nifti1Image(array, None, header)
+    return nib.Nifti1Image(array, grid.affine, header)
 
 
 def _header(grid: Grid, like: Series) -> nib.Nifti1Header:
