@@ -3,18 +3,18 @@
 Exit codes: 0 done, 1 a bug, 2 usage, 3 input or files, 4 memory, 5 the quality verdict is "fail", 130 interrupted.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from scripts.command_line import UsageError, bundle_run, help_of, overview, parsed
+from scripts.bundle_run import run_bundle
+from scripts.command_line import UsageError, parsed
+from scripts.conventions import EXIT_INTERRUPTED, EXIT_USAGE, FieldFormat
 
 TRAIN = "configs/train.json"
 INFERENCE = "configs/inference.json"
-EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
-
-FieldFormat = Literal["itk", "dispvect", "h5", "fsl", "learn2reg", "monai", "absolute"]
 
 
 def register(
@@ -43,36 +43,36 @@ def register(
 ) -> None:
     """Register a moving image to a fixed one, or many pairs.
 
-    Leaves the moved image, the transform in both directions, figures and a report. What is not given is as
-    configs/inference.json says.
+    Writes the moved image, the transform in both directions, metrics and a report. Defaults are those of
+    configs/inference.json.
 
     Args:
-        fixed: image that stays (NIfTI or .mgz).
-        moving: image that is warped.
-        pairs: CSV or JSON of pairs, instead of the two images.
-        dataset_dir: Learn2Reg dataset, instead of the two images.
-        section: of the dataset file: which pairs.
-        output_dir: where the results go.
-        weights: of the network.
-        init: affine, rigid, none, or an ITK affine file (.mat, .tfm).
-        refine: steps of optimisation on the pair after the network; 0 for none.
-        fixed_mask: of the fixed brain.
-        moving_mask: of the moving brain.
+        fixed: fixed image, which stays as it is (NIfTI or .mgz).
+        moving: moving image, which is warped to the fixed one (NIfTI or .mgz).
+        pairs: CSV or JSON list of pairs, instead of --fixed and --moving.
+        dataset_dir: folder of a Learn2Reg dataset, instead of --fixed and --moving.
+        section: list of pairs in the dataset's JSON file; its validation pairs if not given.
+        output_dir: folder for the results.
+        weights: file of the network's weights.
+        init: start of the registration: affine, rigid, none, or an ITK affine file (.mat, .tfm).
+        refine: number of optimization steps on the pair after the network, from 0.
+        fixed_mask: brain mask of the fixed image; outside it nothing counts.
+        moving_mask: brain mask of the moving image.
         fixed_label: label map of the fixed image, to measure Dice and HD95.
         moving_label: label map of the moving image.
-        fixed_landmarks: CSV, RAS mm, to measure the target registration error.
-        moving_landmarks: the same landmarks of the moving image.
-        volume: which one of a 4-D image, from 0.
+        fixed_landmarks: CSV of landmarks of the fixed image, RAS mm, to measure the target registration error.
+        moving_landmarks: CSV of the same landmarks of the moving image, RAS mm.
+        volume: number of the volume of a 4-D image, from 0.
         assume_ras: take images without orientation (no sform, no qform) as RAS.
-        composite: write transform.h5 (ITK composite), too.
-        workers: processes that read and align pairs beside the network.
-        seed: of everything random.
-        device: cpu, cuda, cuda:1 ...
-        threads: of the CPU.
+        composite: also write transform.h5 (ITK composite).
+        workers: number of processes that read and align pairs beside the network, from 0.
+        seed: seed of all random numbers, from 0.
+        device: device that computes: cpu, cuda, cuda:1 and so on.
+        threads: number of CPU threads, from 1.
     """
     given = {name: value for name, value in locals().items() if value is not None}
     _check_place()
-    bundle_run("inference", INFERENCE, **given)
+    run_bundle("inference", INFERENCE, **given)
 
 
 def apply(
@@ -87,18 +87,19 @@ def apply(
     """Pull images, 4-D series and label maps onto a reference grid.
 
     Args:
-        transform: file (ITK or DISPVECT field, ITK .mat, .tfm, .h5), or several with commas between: the first is
-            applied first to the reference's points, as with antsApplyTransforms -t warp -t affine.
-        input: file, or several with commas between.
+        transform: transform file (ITK or DISPVECT field; ITK .mat, .tfm, .h5), or several with commas between: the
+            first is applied first to the reference's points, as with antsApplyTransforms -t warp -t affine.
+        input: image, 4-D series or label map in the moving space, or several with commas between.
         reference: image that gives the grid.
-        output: file to write (.nii, .nii.gz); for several inputs a folder.
-        interpolation: auto is nearest for what looks like labels, else linear.
-        inverse: invert the transform; the reference is then on the moving side.
+        output: image to write (.nii, .nii.gz); for several inputs a folder.
+        interpolation: linear, nearest, or auto: nearest for what looks like labels, else linear.
+        inverse: invert the transform; the reference is then in the moving space.
         assume_ras: take images without orientation (no sform, no qform) as RAS.
     """
+    given = dict(locals())
     from scripts.registration import apply as run
 
-    run(transform, input, reference, output, interpolation, inverse, assume_ras)
+    run(**given)
 
 
 def points(
@@ -111,19 +112,20 @@ def points(
 ) -> None:
     """Map landmarks from the fixed to the moving space: points go the other way from images.
 
-    Points that are given in the moving space need --inverse, or inverse_warp.nii.gz.
+    Landmarks of the moving space need --inverse, or inverse_warp.nii.gz.
 
     Args:
-        transform: file, or several with commas between, as in apply.
-        input: CSV of landmarks, mm.
+        transform: transform file, or several with commas between, as in apply.
+        input: CSV of landmarks in the fixed space, mm.
         output: CSV to write.
-        space: of all positions, where the headers do not tell; else RAS.
-        to: CSV of the same landmarks of the other side: prints the target registration error.
-        inverse: invert the transform; the landmarks are then those of the moving space.
+        space: coordinate system of all landmarks, where the files do not tell; RAS if not given.
+        to: CSV of the same landmarks in the moving space; prints the target registration error.
+        inverse: invert the transform; the input is then in the moving space.
     """
+    given = dict(locals())
     from scripts.registration import points as run
 
-    run(transform, input, output, space, to, inverse)
+    run(**given)
 
 
 def convert(
@@ -138,28 +140,30 @@ def convert(
 
     Args:
         transform: file of a field, or an ITK transform.
-        output: file to write.
+        output: transform file to write.
         to: format of the output.
         source: format of the transform, where its file does not tell.
-        fixed: fixed image, where neither file tells its grid.
-        moving: moving image, which fsl, learn2reg and monai need.
+        fixed: fixed image, where the transform has no grid of its own.
+        moving: moving image, which the formats fsl, learn2reg and monai need.
     """
+    given = dict(locals())
     from scripts.registration import convert as run
 
-    run(transform, output, to, source, fixed, moving)
+    run(**given)
 
 
 def jacobian(transform: str, output: str, reference: str | None = None) -> None:
     """Map the Jacobian determinant of a transform in the fixed space.
 
     Args:
-        transform: file, or several with commas between, as in apply.
-        output: NIfTI file to write.
-        reference: image that gives the grid; a field has its own.
+        transform: transform file, or several with commas between, as in apply.
+        output: image to write (.nii, .nii.gz).
+        reference: image that gives the grid, where the transform has none of its own.
     """
+    given = dict(locals())
     from scripts.registration import jacobian as run
 
-    run(transform, output, reference)
+    run(**given)
 
 
 def compare(
@@ -176,25 +180,25 @@ def compare(
 ) -> None:
     """Measure several methods on the validation pairs of a dataset, and compare them in tables.
 
-    Each row is kept as soon as it is measured: the same command again goes on where it stopped, and measures anew what
-    other weights have changed. Runs on the CPU.
+    Each result is saved as soon as it is measured. The same command again measures what is missing, and what other
+    weights have changed. Runs on the CPU.
 
     Args:
-        dataset_dir: Learn2Reg dataset.
-        output_dir: where comparison.csv and comparison.md go.
-        weights: of the network; for several sets NAME=FILE,NAME=FILE.
-        methods: with commas between; syn and syn_cc need antspyx.
-        pairs: how many of each kind, from the first; else all.
-        voxelmorph_weights: trained with configs/ablations/voxelmorph.yaml; without them that method is left out.
-        refine: steps of the refinement.
-        landmarks_dir: folder of NAME_T1.nii.gz and NAME_landmarks.csv (RAS mm), of which all pairs are registered, too.
-        config_file: whose network is compared; or several files, with commas between.
-        threads: of the CPU.
+        dataset_dir: folder of a Learn2Reg dataset.
+        output_dir: folder for comparison.csv and comparison.md.
+        weights: file of the network's weights; several as NAME=FILE,NAME=FILE.
+        methods: methods to measure, with commas between; syn and syn_cc need antspyx.
+        pairs: number of pairs of each kind (validation, rescan, landmarks), from 1; all if not given.
+        voxelmorph_weights: weights trained with configs/ablations/voxelmorph.yaml; without them voxelmorph is left out.
+        refine: number of optimization steps of the method refined, from 0.
+        landmarks_dir: folder of NAME_T1.nii.gz and NAME_landmarks.csv (RAS mm), of which all pairs are measured, too.
+        config_file: config of the network, or several with commas between.
+        threads: number of CPU threads, from 1.
     """
     given = dict(locals())
+    _check_place()
     from scripts.evaluation import compare as run
 
-    _check_place()
     run(**given)
 
 
@@ -206,29 +210,29 @@ def exports(
 ) -> None:
     """Export the network for other runtimes: TorchScript, torch.export and ONNX.
 
-    Each file is read back, checked against PyTorch's own result and timed beside it, on the CPU.
+    Each file is read back, and its result and its time are compared with PyTorch's, on the CPU.
 
     Args:
-        output_dir: where the files and exports.md go.
-        weights: of the network.
-        config_file: whose network is exported; or several files, with commas between.
-        threads: of the CPU.
+        output_dir: folder for the exported files and exports.md.
+        weights: file of the network's weights.
+        config_file: config of the network, or several with commas between.
+        threads: number of CPU threads, from 1.
     """
     given = dict(locals())
-    from scripts.release import exports as run
-
     _check_place()
+    from scripts.release.exports import exports as run
+
     run(**given)
 
 
 def samples(label_dir: str, output: str, count: int = 12, seed: int = 0) -> None:
-    """Draw virtual pairs as training from label maps sees them.
+    """Draw pictures of virtual pairs, as training from label maps gets them.
 
     Args:
         label_dir: folder of label maps.
-        output: the PNG to write.
-        count: how many pairs.
-        seed: of the pairs.
+        output: PNG to write.
+        count: number of pairs, from 1.
+        seed: seed of all random numbers, from 0.
     """
     import torch
 
@@ -242,11 +246,11 @@ def samples(label_dir: str, output: str, count: int = 12, seed: int = 0) -> None
 
 
 def safetensors(weights: str, output: str) -> None:
-    """Write weights in a format that no reader has to unpickle.
+    """Write weights as safetensors, which a reader need not unpickle.
 
     Args:
-        weights: of the network (.pt).
-        output: the .safetensors file to write; every --weights takes it.
+        weights: file of the network's weights (.pt).
+        output: file to write (.safetensors); every --weights takes it.
     """
     from scripts.io import write_safetensors
 
@@ -257,11 +261,11 @@ def bundle(output_dir: str) -> None:
     """Write the folder that is submitted to the MONAI Model Zoo, and its tests.
 
     Args:
-        output_dir: a folder to make, with models/NAME and ci/unit_tests in it.
+        output_dir: new folder, for models/NAME and ci/unit_tests.
     """
-    from scripts.release import package
-
     _check_place()
+    from scripts.release.packaging import package
+
     package(output_dir)
 
 
@@ -277,33 +281,33 @@ def benchmark(
     rounds: int = 3,
     config_file: str = TRAIN,
 ) -> None:
-    """Measure what training steps cost: time of each part, memory and calls, beside what the device can do.
+    """Measure training steps: time of each part, memory and calls, and what the device can do.
 
     Args:
-        what: is measured, the first word after the command.
-        output_dir: where benchmark.csv and benchmark.md go.
-        sizes: of the images, with commas between.
-        steps: to take the medians of; 3 on the CPU and 20 on a GPU where it is not given.
-        threads: of the CPU.
-        device: to measure; the GPU where there is one.
-        label_dir: folder of label maps to synthesize pairs from, else they are smooth noise in memory.
-        against: commit to measure in turn with the files here, for the ratio of the two.
-        rounds: how many times in turn.
-        config_file: of the training, here or in that commit; or several files, with commas between.
+        what: what is measured; may be given without its name, as the first word.
+        output_dir: folder for benchmark.csv and benchmark.md.
+        sizes: image sizes, with commas between.
+        steps: number of steps whose median is taken, from 1; 3 on the CPU and 20 on a GPU if not given.
+        threads: number of CPU threads, from 1.
+        device: device that is measured; the GPU, if there is one, if not given.
+        label_dir: folder of label maps to synthesize pairs from; without it, pairs are smooth noise in memory.
+        against: git commit that is measured in turn with the files here, for the ratio of the two.
+        rounds: number of turns, from 1.
+        config_file: config of the training, here and in that commit, or several with commas between.
     """
     given = {name: value for name, value in locals().items() if name != "what"}
+    _check_place()
     from scripts.evaluation import benchmark_training as run
 
-    _check_place()
     run(**given)
 
 
 def demo() -> None:
     """Make small virtual brains, train on them, evaluate, register a pair: some minutes on two CPU cores."""
+    _check_place()
     from scripts.demo import demo as run
 
-    _check_place()
-    run(bundle_run)
+    run()
 
 
 _ALL = (register, apply, points, convert, jacobian, compare, benchmark, exports, samples, safetensors, bundle, demo)
@@ -319,13 +323,9 @@ def main(words: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     try:
-        if not words or words[0] in ("-h", "--help", "help"):
-            print(overview(COMMANDS))
-        elif words[0] in COMMANDS and {"-h", "--help"} & set(words):
-            print(help_of(COMMANDS[words[0]]))
-        else:
-            parsed(words, COMMANDS)()
+        parsed(["--help"] if words in ([], ["help"]) else words, COMMANDS)()
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE

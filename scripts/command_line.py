@@ -1,132 +1,110 @@
-"""From what was typed to the call of a function or the bundle runner, and help from docstring and signature."""
+"""The command line by argparse: arguments from a function's signature, help from its docstring."""
 
+import argparse
 import functools
 import inspect
-import io
-import shlex
-import signal
-import subprocess
-import sys
-import textwrap
+import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
-import fire
-from fire.core import FireExit
-from fire.decorators import SetParseFn
-from fire.docstrings import parse
-from fire.parser import DefaultParseValue
-
-from scripts.runtime import child_environment
-
-WIDTH, INDENT = 100, 24
-EXIT_MEMORY = 4
-
-FIRES_WORDS = {
-    "The function received no value for the required argument: ": "missing --",
-    "Could not consume arg: ": "unknown argument ",
-}
-
-_NONE = inspect.Parameter.empty
+PROGRAM = "python -m scripts"
 
 
 class UsageError(Exception):
     """What was typed is no command; the message is one line."""
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
 def parsed(words: Sequence[str], commands: Mapping[str, Callable[..., None]]) -> Callable[[], None]:
-    """The call that was typed. Fire would make it before it finds a word that does not belong there.
+    """The call that was typed; `--help` is printed, and ends the process with the exit code 0.
+
+    Arguments have names: `--name value` or `--name=value`. A word without a name is the value of the first argument
+    that has none.
+
+    Args:
+        words: as typed, without `python -m scripts`.
+        commands: functions by name, with a Google-style docstring; their parameters are annotated with str, int, bool
+            or a Literal of texts, or one of these `| None`.
 
     Raises:
         UsageError: for an unknown command or argument, a missing one, or a value that its annotation does not allow.
     """
-    name = words[0]
-    if name not in commands:
-        raise UsageError(f"{name}: no such command; there are {', '.join(commands)}")
-    command, calls = commands[name], []
+    parser = _Parser(
+        prog=PROGRAM,
+        usage=f"{PROGRAM} COMMAND --ARGUMENT VALUE ...",
+        epilog=f"{PROGRAM} COMMAND --help shows the arguments of a command.",
+        allow_abbrev=False,
+    )
+    choice = parser.add_subparsers(prog=PROGRAM, title="commands", metavar="COMMAND", dest="command", required=True)
+    parsers = {name: _add_command(choice, name, command) for name, command in commands.items()}
 
-    @SetParseFn(str)  # Fire would make a number of a file called 1003
-    @functools.wraps(command)
-    def note(*args: str, **kwargs: str) -> None:
-        calls.append(inspect.signature(command).bind(*args, **kwargs))
-
-    try:
-        with redirect_stderr(io.StringIO()):
-            fire.Fire(note, command=list(words[1:]))
-    except FireExit as exit_:
-        message = exit_.trace.elements[-1].ErrorAsStr()
-        for fires, ours in FIRES_WORDS.items():
-            message = message.replace(fires, ours)
-        raise UsageError(f"{name}: {message}; see python -m scripts {name} --help") from exit_
-    arguments = calls[0].arguments
-    annotations = inspect.get_annotations(command)
-    typed = {key: _value(key, text, annotations[key]) for key, text in arguments.items() if isinstance(text, str)}
-    return functools.partial(command, **typed)
-
-
-def _value(name: str, text: str, kind: Any) -> Any:
-    """An argument's text as what its annotation says."""
-    choices = _choices(kind)
-    if choices and text not in choices:
-        raise UsageError(f"--{name} {text}: choose one of {', '.join(choices)}")
-    if bool in (kind, *get_args(kind)):
-        if text.lower() not in ("true", "false"):
-            raise UsageError(f"--{name} {text}: want true or false, or nothing for true")
-        return text.lower() == "true"
-    if int in (kind, *get_args(kind)):
-        if not text.isdecimal():
-            raise UsageError(f"--{name} {text}: want a whole number")
-        return int(text)
-    return text
+    options, others = parser.parse_known_args(words)
+    given = vars(options)
+    name = given.pop("command")
+    unknown = [word for word in others if word.startswith("-")]
+    if not unknown:
+        free = [parameter for parameter in inspect.signature(commands[name]).parameters if parameter not in given]
+        named = [f"--{parameter}={value}" for parameter, value in zip(free, others, strict=False)]
+        _, unknown = parsers[name].parse_known_args([*named, *others[len(free) :]], options)
+    if unknown:
+        parsers[name].error(f"unrecognized arguments: {' '.join(unknown)}")
+    missing = [f"--{parameter}" for parameter in _needed(commands[name]) if parameter not in given]
+    if missing:
+        parsers[name].error(f"the following arguments are required: {', '.join(missing)}")
+    return functools.partial(commands[name], **given)
 
 
-def _choices(kind: Any) -> tuple[str, ...]:
-    literals = [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]
-    return get_args(literals[0]) if literals else ()
+def _add_command(choice: Any, name: str, command: Callable[..., None]) -> _Parser:
+    """Add the parser of a command to those that there are to choose from."""
+    text, _, section = (inspect.getdoc(command) or "").partition("\nArgs:\n")
+    about = dict(re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE))
+    parameters, needed = inspect.signature(command).parameters, _needed(command)
+    others = ["[--ARGUMENT VALUE ...]"] if len(needed) < len(parameters) else []
+    parser = choice.add_parser(
+        name,
+        usage=" ".join([PROGRAM, name, *(f"--{parameter} {parameter.upper()}" for parameter in needed), *others]),
+        help=text.partition("\n")[0],
+        description=text,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,  # what is not given is left to the function
+    )
+    for parameter in parameters.values():
+        explained = " ".join(about[parameter.name].split()).removesuffix(".").replace("%", "%%")  # argparse formats it
+        if parameter.name in needed:
+            explained += " (required)"
+        elif parameter.default is not None and parameter.default is not False:
+            explained += f" (default: {parameter.default})"
+        parser.add_argument(f"--{parameter.name}", help=explained, **_options_of(parameter.annotation))
+    return parser
 
 
-def overview(commands: Mapping[str, Callable[..., None]]) -> str:
-    """What commands there are."""
-    width = max(map(len, commands)) + 2
-    lines = [f"  {name:<{width}}{parse(command.__doc__).summary}" for name, command in commands.items()]
-    usage = "usage: python -m scripts COMMAND --ARGUMENT VALUE ..."
-    return "\n".join([usage, "", *lines, "", "python -m scripts COMMAND --help shows the arguments of a command."])
+def _needed(command: Callable[..., None]) -> list[str]:
+    parameters = inspect.signature(command).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.default is parameter.empty]
 
 
-def help_of(command: Callable[..., None]) -> str:
-    """Purpose and arguments of a command, from its docstring and signature."""
-    text = parse(command.__doc__)
-    parameters = inspect.signature(command).parameters
-    needed = [f"--{name} {name.upper()}" for name, parameter in parameters.items() if parameter.default is _NONE]
-    lines = [" ".join(["usage: python -m scripts", command.__name__, *needed]), "", text.summary]
-    lines += ["", *textwrap.wrap(text.description, WIDTH)] if text.description else []
-    indent = " " * INDENT
-    for argument in text.args or []:
-        default, choices = parameters[argument.name].default, _choices(parameters[argument.name].annotation)
-        about = argument.description
-        about += f" ({' | '.join(choices)})" if choices else ""
-        about += f" (default {default})" if default not in (_NONE, None, False) else ""
-        name = f"  --{argument.name}"
-        lines += textwrap.wrap(about, WIDTH, initial_indent=f"{name:<{INDENT}}", subsequent_indent=indent)
-    return "\n".join(lines)
+def _options_of(annotation: Any) -> dict[str, Any]:
+    """What argparse wants to know about an argument with this annotation."""
+    if type(None) in get_args(annotation):
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is Literal:
+        return {"choices": get_args(annotation)}
+    if annotation is bool:
+        return {"type": _flag, "nargs": "?", "const": True, "metavar": "true|false"}
+    return {"type": _whole_number, "metavar": "N"} if annotation is int else {"metavar": "TEXT"}
 
 
-def quoted(value: Any) -> str:
-    """A value as the bundle runner, which reads its arguments with Fire, gets it back: the text 1003 as text."""
-    return repr(value) if isinstance(value, str) and not isinstance(DefaultParseValue(value), str) else str(value)
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"want true or false, or nothing for true, not {text!r}")
+    return text.lower() == "true"
 
 
-def bundle_run(run_id: str, config_file: str, **overrides: Any) -> None:
-    """Show a command as a user would type it, and run it."""
-    options = [word for name, value in overrides.items() for word in (f"--{name}", quoted(value))]
-    command = ["-m", "monai.bundle", "run", run_id, "--config_file", config_file, *options]
-    print(f"\n$ {shlex.join(['python', *command])}", flush=True)
-    # MONAI warns at every run that configs are code.
-    environment = {**child_environment(), "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run([sys.executable, *command], env=environment, check=False)
-    if done.returncode == -signal.SIGKILL:
-        print("error: the run was killed, most likely for want of memory", file=sys.stderr)
-        sys.exit(EXIT_MEMORY)
-    if done.returncode:
-        sys.exit(done.returncode)
+def _whole_number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"want a whole number, not {text!r}")
+    return int(text)

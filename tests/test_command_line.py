@@ -2,24 +2,24 @@
 
 import errno
 import inspect
-import json
+import re
 import resource
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from fire.parser import DefaultParseValue
+from monai.bundle import ConfigParser
 
 import scripts.__main__ as command_line
+from scripts import evaluation, registration
 from scripts.io.field_formats import FIELD_FORMATS
 from scripts.io.nifti import save_itk_field
-from scripts.registration import reuse
+from scripts.release.exports import exports
 from scripts.runtime.errors import InputError, QualityError
 
 ROOT = Path(__file__).parents[1]
@@ -33,20 +33,6 @@ def exit_code(*words: object) -> int:
         return error.code
 
 
-@pytest.fixture
-def noted(monkeypatch: pytest.MonkeyPatch) -> list:
-    """Commands of the bundle runner that `register` would run; they end with the code 0."""
-    commands: list = []
-
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
-        commands.append(command)
-        return subprocess.CompletedProcess(command, 0)
-
-    monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.chdir(ROOT)
-    return commands
-
-
 def in_a_process(*words: object, **options: object) -> subprocess.CompletedProcess:
     line = [sys.executable, "-m", "scripts", *map(str, words)]
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False, **options)
@@ -58,15 +44,20 @@ def in_a_process(*words: object, **options: object) -> subprocess.CompletedProce
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["rgister"], "rgister: no such command; there are register, apply"),
-        (["apply"], "missing --transform"),
-        (["apply", *FILES, "--colour", "red"], "unknown argument --colour"),
-        (["apply", *FILES, "--interpolation", "cubic"], "choose one of auto, linear, nearest"),
-        (["apply", *FILES, "--inverse", "maybe"], "want true or false"),
-        (["convert", "a", "b", "--to", "nifti"], "choose one of itk, dispvect"),
-        (["register", "--volume", "first"], "--volume first: want a whole number"),
-        (["demo", "--fast"], "unknown argument --fast"),
-        (["points", "a", "b", "c", "lps", "d", "true", "extra"], "unknown argument extra"),
+        (["rgister"], "invalid choice: 'rgister'"),
+        (["--fixed"], "arguments are required: COMMAND"),
+        (["apply"], "arguments are required: --transform, --input, --reference, --output"),
+        (["apply", "a", "b", "--output", "c"], "arguments are required: --reference;"),
+        (["apply", *FILES, "--colour", "red"], "unrecognized arguments: --colour;"),
+        (["apply", *FILES, "--inter", "linear"], "unrecognized arguments: --inter;"),
+        (["apply", *FILES, "--interpolation", "cubic"], "argument --interpolation: invalid choice: 'cubic'"),
+        (["apply", *FILES, "--inverse", "maybe"], "argument --inverse: want true or false"),
+        (["apply", "--output", "--inverse"], "argument --output: expected one argument"),
+        (["convert", "a", "b", "--to", "nifti"], "argument --to: invalid choice: 'nifti'"),
+        (["register", "--volume", "first"], "argument --volume: want a whole number, not 'first'"),
+        (["register", "--volume", "-1"], "argument --volume: want a whole number, not '-1'"),
+        (["demo", "--fast"], "unrecognized arguments: --fast;"),
+        (["points", "a", "b", "c", "lps", "d", "true", "extra"], "unrecognized arguments: extra;"),
     ],
 )
 def test_usage_errors_are_one_line_and_exit_2(words: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
@@ -78,7 +69,7 @@ def test_usage_errors_are_one_line_and_exit_2(words: list[str], message: str, ca
 
 
 def test_a_command_with_an_unknown_argument_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reuse, "apply", lambda *_: pytest.fail("ran"))
+    monkeypatch.setattr(registration, "apply", lambda **_: pytest.fail("ran"))
     assert exit_code("apply", *FILES, "--foo", "3") == 2
     assert exit_code("apply", *FILES, "foo", "linear", "true", "true", "too", "many") == 2
 
@@ -88,21 +79,31 @@ def test_help_has_a_line_for_each_command(words: list[str], capsys: pytest.Captu
     assert exit_code(*words) == 0
     lines = capsys.readouterr().out.splitlines()
     for name in command_line.COMMANDS:
-        assert len([line for line in lines if line.startswith(f"  {name} ")]) == 1
+        assert len([line for line in lines if line.split()[:1] == [name] and line.startswith("    ")]) == 1
     assert max(map(len, lines)) <= 120
 
 
 @pytest.mark.parametrize("name", command_line.COMMANDS)
 def test_help_of_a_command_explains_each_argument(name: str, capsys: pytest.CaptureFixture) -> None:
     assert exit_code(name, "--help") == 0
-    lines = capsys.readouterr().out.splitlines()
-    for argument in inspect.signature(command_line.COMMANDS[name]).parameters:
-        (line,) = (line for line in lines if line.startswith(f"  --{argument} "))
-        assert len(line.split()) > 2, f"{argument} has no description"
+    text = " ".join(capsys.readouterr().out.split())
+    parameters = inspect.signature(command_line.COMMANDS[name]).parameters
+    entries = re.findall(r" --(\w+) (?:TEXT|N|\[true\|false\]|\{[\w,]+\}) (\w.+?)(?= --\w+ [TN[{]|$)", text)
+    assert [argument for argument, _ in entries] == list(parameters)
+    for argument, about in entries:
+        default = parameters[argument].default
+        assert about.endswith(" (required)") == (default is inspect.Parameter.empty)
+        assert about.endswith(f" (default: {default})") == (type(default) in (int, str))
 
 
-def test_help_needs_nothing_that_takes_long_to_load() -> None:
-    code = "import sys, scripts.__main__ as m; m.main(['--help']); m.main(['apply', '--help']); print(*sys.modules)"
+def test_help_shows_choices(capsys: pytest.CaptureFixture) -> None:
+    assert exit_code("convert", "-h") == 0
+    assert capsys.readouterr().out.count("{" + ",".join(FIELD_FORMATS) + "}") == 2
+
+
+@pytest.mark.parametrize("words", [["--help"], ["register", "--help"], ["convert"]])
+def test_help_and_usage_errors_need_nothing_that_takes_long_to_load(words: list[str]) -> None:
+    code = f"import sys, scripts.__main__ as m\ntry: m.main({words})\nfinally: print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"torch", "monai", "numpy", "nibabel", "scipy"} & set(done.stdout.splitlines()[-1].split())
 
@@ -110,52 +111,77 @@ def test_help_needs_nothing_that_takes_long_to_load() -> None:
 # --- arguments --------------------------------------------------------------------------------------------------------
 
 
-def test_names_that_look_like_numbers_arrive_as_they_were_typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list = []
-    monkeypatch.setattr(reuse, "apply", lambda *arguments: calls.append(arguments))
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """The arguments of each call of `apply` and `run_bundle`, neither of which does anything."""
+    noted: list[dict] = []
+    monkeypatch.setattr(registration, "apply", lambda **given: noted.append(given))
+    monkeypatch.setattr(command_line, "run_bundle", lambda *_, **given: noted.append(given))
+    monkeypatch.chdir(ROOT)
+    return noted
+
+
+def test_text_stays_text(calls: list[dict]) -> None:
+    texts = {"transform": "1003", "input": "1e3,0x1F", "reference": "[1,2]", "output": "None"}
+    options = {"interpolation": "auto", "inverse": False, "assume_ras": False}
     assert exit_code("apply", *FILES) == 0
-    assert exit_code("apply", *FILES, "--inverse", "--interpolation=nearest") == 0
-    assert calls[0] == ("1003", "1e3,0x1F", "[1,2]", "None", "auto", False, False)
-    assert calls[1] == ("1003", "1e3,0x1F", "[1,2]", "None", "nearest", True, False)
-
-
-@pytest.mark.parametrize("name", ["apply", "points", "convert", "jacobian"])
-def test_commands_have_the_arguments_of_their_functions(name: str) -> None:
-    typed, function = (inspect.signature(owner) for owner in (command_line.COMMANDS[name], getattr(reuse, name)))
-    defaults = [{name: known.default for name, known in each.parameters.items()} for each in (typed, function)]
-    assert list(defaults[0].items()) == list(defaults[1].items())
-
-
-def test_convert_offers_all_formats() -> None:
-    assert get_args(command_line.FieldFormat) == FIELD_FORMATS
-
-
-def test_register_passes_on_what_is_given_and_nothing_else(noted: list) -> None:
-    assert exit_code("register", "--fixed", "a b.nii", "--moving", "1003", "--output_dir", "out", "--composite") == 0
-    (command,) = noted
-    assert command[1:7] == ["-m", "monai.bundle", "run", "inference", "--config_file", "configs/inference.json"]
-    options = dict(zip(command[7::2], command[8::2], strict=True))
-    # As the runner, which is Fire's too, understands them.
-    assert {name: DefaultParseValue(value) for name, value in options.items()} == {
-        "--fixed": "a b.nii",
-        "--moving": "1003",
-        "--output_dir": "out",
-        "--composite": True,
-    }
+    assert exit_code("apply", *FILES[:-2], "--output=-x") == 0
+    assert calls == [texts | options, texts | options | {"output": "-x"}]
 
 
 @pytest.mark.parametrize(
-    "value", ["1003", "1e3", "None", "True", "[a,b]", "{a}", "a b", "it's", '"', "plain.nii", "a,b"]
+    ("words", "inverse"),
+    [
+        (["--inverse"], True),
+        (["--inverse", "true"], True),
+        (["--inverse=False"], False),
+        (["--inverse", "false"], False),
+    ],
 )
-def test_text_reaches_the_bundle_runner_as_text(noted: list, value: str) -> None:
-    command_line.register(fixed=value, seed=3, assume_ras=False)
-    options = dict(zip(noted[0][7::2], noted[0][8::2], strict=True))
-    received = {name: DefaultParseValue(text) for name, text in options.items()}
-    assert received == {"--fixed": value, "--seed": 3, "--assume_ras": False}
+def test_a_flag_needs_no_value_but_may_have_one(words: list[str], inverse: bool, calls: list[dict]) -> None:
+    assert exit_code("apply", *words, *FILES) == exit_code("apply", *FILES, *words) == 0
+    assert [given["inverse"] for given in calls] == [inverse, inverse]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a", "b", "c", "d", "nearest"],
+        ["a", "b", "c", "d", "--interpolation=nearest"],
+        ["--interpolation", "nearest", "a", "b", "c", "d"],
+        ["a", "--interpolation", "nearest", "b", "--output", "d", "c"],
+    ],
+)
+def test_words_without_a_name_are_the_values_of_the_arguments_that_have_none(
+    words: list[str], calls: list[dict]
+) -> None:
+    assert exit_code("apply", *words) == 0
+    assert list(calls[0].values()) == ["a", "b", "c", "d", "nearest", False, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        *((name, getattr(registration, name)) for name in ("apply", "points", "convert", "jacobian")),
+        ("compare", evaluation.compare),
+        ("exports", exports),
+    ],
+)
+def test_commands_have_the_arguments_of_their_functions(name: str, function: Callable) -> None:
+    typed, ours = (inspect.signature(owner).parameters for owner in (command_line.COMMANDS[name], function))
+    assert [(known.name, known.default) for known in typed.values()] == [
+        (known.name, known.default) for known in ours.values()
+    ]
+
+
+def test_register_passes_on_what_is_given_and_nothing_else(calls: list[dict]) -> None:
+    words = ["--fixed", "a b.nii", "--moving=1003", "--refine", "03", "--composite", "--assume_ras", "false"]
+    assert exit_code("register", *words) == 0
+    assert calls == [{"fixed": "a b.nii", "moving": "1003", "refine": 3, "composite": True, "assume_ras": False}]
 
 
 def test_register_has_only_arguments_that_the_config_knows() -> None:
-    config = json.loads((ROOT / "configs" / "inference.json").read_text())
+    config = ConfigParser.load_config_file(ROOT / "configs" / "inference.json")
     assert set(inspect.signature(command_line.register).parameters) <= set(config)
 
 
@@ -188,26 +214,19 @@ def test_bundle_commands_elsewhere_touch_nothing(
 def test_errors_are_one_line_and_an_exit_code_of_their_own(
     error: BaseException, code: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(**_: object) -> None:
         raise error
 
-    monkeypatch.setattr(reuse, "jacobian", fail)
+    monkeypatch.setattr(registration, "jacobian", fail)
     assert exit_code("jacobian", "a", "b") == code
     printed = capsys.readouterr().err
     assert message in printed and printed.count("\n") == 1 and "Traceback" not in printed
 
 
 def test_a_bug_shows_its_traceback_and_exits_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(reuse, "jacobian", lambda *_: 1 / 0)
+    monkeypatch.setattr(registration, "jacobian", lambda **_: 1 / 0)
     assert exit_code("jacobian", "a", "b") == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("returned", "code"), [(3, 3), (5, 5), (-9, 4)])
-def test_register_ends_as_the_run_does(returned: int, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, returned))
-    assert exit_code("register", "--fixed", "a", "--moving", "b") == code
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*") if path.suffix i
 
 # A room may import itself and the rooms below it; `__main__` may import every room, and no room may import it.
 FLOORS = (
-    {"kernels", "runtime"},
+    {"conventions", "environment"},
+    {"bundle_run", "kernels", "runtime"},
     {"spatial"},
     {"losses"},
     {"networks", "metrics", "geometry"},

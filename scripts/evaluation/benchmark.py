@@ -1,6 +1,7 @@
 """What a training step costs: its parts, memory and calls, beside what the device can do and beside another version."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,11 +12,13 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from scripts.conventions import EXIT_MEMORY
+from scripts.environment import short_waiting
 from scripts.evaluation.benchmark_table import OURS, THEIRS, Device, Rounds, table_rows, write_tables
 from scripts.evaluation.benchmark_worker import Figures
 from scripts.io import read_configs
 from scripts.registration import start_registration
-from scripts.runtime import EXIT_MEMORY, InputError, child_environment
+from scripts.runtime import InputError
 from scripts.synthesis import label_map_files
 
 WORKER = Path(__file__).with_name("benchmark_worker.py").resolve()
@@ -170,7 +173,7 @@ def _run_worker(folder: Path, words: Sequence[str]) -> Figures:
     # MONAI warns at every run that configs are code; torch's profiler reports that it starts and stops.
     quiet = {"PYTHONWARNINGS": "ignore", "KINETO_LOG_LEVEL": "99"}
     command = [sys.executable, str(WORKER), *words]
-    environment = {**child_environment(), **quiet}  # threads wait as in training
+    environment = {**os.environ, **short_waiting(), **quiet}  # threads wait as in training
     done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode < 0:
         print("error: the measurement was killed, most likely for want of memory", file=sys.stderr)

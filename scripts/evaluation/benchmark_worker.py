@@ -40,9 +40,10 @@ ROOMS = {
     "label_map_files": ("synthesis", "data"),
     "prepare_training_batch": ("training", "workflows"),
     "read_configs": ("io", "workflows.start"),
-    "stage": ("runtime", "workflows.stages"),
     "start": ("runtime", "workflows"),
+    "timed": ("runtime", "workflows.stages"),
 }
+OLD_NAMES = {"timed": "stage"}
 
 Batch = tuple[Tensor, Tensor]
 Figures = dict[str, float]
@@ -73,7 +74,9 @@ def of_this_version(name: str) -> Any:
         AttributeError: if it has none.
     """
     new, old = (f"scripts.{room}" for room in ROOMS[name])
-    return getattr(import_module(new if find_spec(new) else old), name)
+    if find_spec(new):
+        return getattr(import_module(new), name)
+    return getattr(import_module(old), OLD_NAMES.get(name, name))
 
 
 def measure(training: Training, device: torch.device, steps: int) -> Figures:
@@ -90,12 +93,12 @@ def measure(training: Training, device: torch.device, steps: int) -> Figures:
         convolutions in a step, 10^9 operations.
     """
     run_step(training)
-    stages: dict[str, Figures] = {}
-    with of_this_version("stage")(stages, "steps"):
+    timings: dict[str, Figures] = {}
+    with of_this_version("timed")(timings, "steps"):
         times = [measure_step(training, device) for _ in range(steps)]
     figures = {name: median(step[name] for step in times) for name in times[0]}
     kinds = ("peak_memory_mb", "peak_gpu_memory_mb") if device.type == "cuda" else ("peak_memory_mb",)
-    figures |= {kind: stages["steps"][kind] for kind in kinds}
+    figures |= {kind: timings["steps"][kind] for kind in kinds}
     whole_step = partial(run_step, training)
     if device.type == "cuda":
         figures |= measure_training(training, device, steps)

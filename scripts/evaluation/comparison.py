@@ -12,7 +12,6 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.utils import convert_to_tensor
@@ -25,8 +24,18 @@ from scripts.evaluation.scoring import score_inputs
 from scripts.geometry import Grid
 from scripts.io import existing_file, read_configs, scan_name, write_complete
 from scripts.metrics import dice_per_label, hd95_per_label, lncc, non_diffeomorphic_volume, sdlogj, tre
-from scripts.registration import ROLES, ToWorld, start_registration
-from scripts.runtime import InputError, stage, supports_bf16
+from scripts.registration import (
+    ROLES,
+    ImageSources,
+    Job,
+    PredictedPair,
+    PreparedPair,
+    advanced,
+    fuse,
+    landmark_error,
+    start_registration,
+)
+from scripts.runtime import InputError, supports_bf16, timed
 from scripts.spatial import compose
 
 INFERENCE = "configs/inference.json"
@@ -149,7 +158,7 @@ def dataset_cases(pairs: Sequence[dict[str, Any]], preprocessing: Callable[..., 
     return [Case(name, partial(load, index)) for index, name in enumerate(names)]
 
 
-def landmark_cases(folder: str | Path, prepare: Callable[[Item], Item]) -> list[Case]:
+def landmark_cases(folder: str | Path, prepare: Callable[[Job], PreparedPair]) -> list[Case]:
     """All ordered pairs of the people in a folder.
 
     Args:
@@ -163,14 +172,14 @@ def landmark_cases(folder: str | Path, prepare: Callable[[Item], Item]) -> list[
     if len(images) < 2:
         raise InputError(f"{folder}: want NAME_T1.nii.gz and NAME_landmarks.csv of two people or more")
     people = {image.name.removesuffix("_T1.nii.gz"): image for image in images}
-    scans = {
-        name: {"image": str(image), "landmarks": str(existing_file(image.with_name(f"{name}_landmarks.csv")))}
+    files = {
+        name: ImageSources(image=str(image), landmarks=str(existing_file(image.with_name(f"{name}_landmarks.csv"))))
         for name, image in people.items()
     }
 
     def load(fixed: str, moving: str) -> Item:
-        pair = prepare({"fixed": scans[fixed], "moving": scans[moving]})
-        return pair | {"image": torch.from_numpy(pair["image"])}
+        pair = prepare(Job(name=f"{fixed}_{moving}", folder="", fixed=files[fixed], moving=files[moving]))
+        return {"image": torch.from_numpy(pair.image), "grid": pair.grid, "pair": pair}
 
     return [Case(f"{fixed}_{moving}", partial(load, fixed, moving)) for fixed, moving in permutations(people, 2)]
 
@@ -204,9 +213,8 @@ def rescan_figures(item: Item, method: Method, field: Tensor) -> Figures:
 
 def landmark_figures(item: Item, method: Method, field: Tensor) -> Figures:
     """Target registration error of a raw pair, through affine and field as the inference pipeline fuses them."""
-    transform = ToWorld()(item | {"pred": field[0]})["transform"]
-    errors = np.linalg.norm(transform(item["fixed_points"]) - item["moving_points"], axis=1)
-    return {"tre": float(errors.mean())}
+    registration = fuse(advanced(PredictedPair, item["pair"], field=field[0], device="cpu"))
+    return {"tre": landmark_error(registration)["tre"]}
 
 
 def _studies(
@@ -245,12 +253,12 @@ def _warm_up(methods: Sequence[Method], item: Item) -> None:
 def _timed(method: Method, item: Item) -> tuple[Tensor, Figures]:
     """The field, and what it took: CPU seconds are those of all threads, memory is that of the process."""
     image = item["image"][None]
-    stages: dict[str, Figures] = {}
-    with stage(stages, method.name):
+    timings: dict[str, Figures] = {}
+    with timed(timings, method.name):
         cpu = time.process_time()
         field = method.field(image, item["grid"].affine)
         cpu = time.process_time() - cpu
-    return field, stages[method.name] | {"cpu_seconds": cpu}
+    return field, timings[method.name] | {"cpu_seconds": cpu}
 
 
 def _lengths_mm(item: Item, field: Tensor) -> Tensor:

@@ -8,25 +8,25 @@ from typing import Any, TextIO
 
 from scripts.evaluation.baselines import Method
 from scripts.io import write_complete
-from scripts.metrics import summarise
+from scripts.metrics import METRICS, summarize
 from scripts.runtime import InputError
 
 Row = dict[str, Any]
 
 _KEYS = ("study", "pair", "method", "weights", "network")
-_COLUMNS = {
-    "dice": ("Dice", ".4f"),
-    "hd95": ("HD95 (mm)", ".2f"),
-    "ndv_percent": ("NDV (%)", ".2g"),
-    "sdlogj": ("SDlogJ", ".3f"),
-    "lncc": ("LNCC", ".3f"),
-    "tre": ("TRE (mm)", ".2f"),
-    "inverse_consistency_mm": ("both orders (mm)", ".2f"),
-    "seconds": ("seconds", ".1f"),
-    "cpu_seconds": ("CPU seconds", ".1f"),
-    "peak_memory_mb": ("peak memory (MB)", ".0f"),
-}
-_FIGURES = {  # of each study, pair by pair
+_COLUMNS = (
+    "dice",
+    "hd95",
+    "ndv_percent",
+    "sdlogj",
+    "lncc",
+    "tre",
+    "inverse_consistency_mm",
+    "seconds",
+    "cpu_seconds",
+    "peak_memory_mb",
+)
+_PAIR_BY_PAIR = {  # the metric of each study that is shown pair by pair, and the title of that table
     "validation": ("dice", "Mean Dice of each validation pair"),
     "rescan": ("displacement_mm", "One person scanned twice: mean displacement inside the brain (mm)"),
     "landmarks": ("tre", "Raw scans with landmarks: target registration error (mm)"),
@@ -88,8 +88,8 @@ def comparison_text(rows: Sequence[Row], methods: Sequence[Method], studies: Map
         _summary(found["validation"]),
     ]
     for study, by_method in found.items():
-        figure, title = _FIGURES[study]
-        parts.append(f"## {title}\n\n{_pair_by_pair(by_method, studies[study], figure)}")
+        metric, title = _PAIR_BY_PAIR[study]
+        parts.append(f"## {title}\n\n{_pair_by_pair(by_method, studies[study], metric)}")
     weights = [f"- {method.name}: {method.weights}" for method in methods if method.weights]
     return "\n".join([*parts, *(["## Weights, sha256\n", *weights] if weights else [])]) + "\n"
 
@@ -102,28 +102,28 @@ def _same(row: Row, study: str, method: Method) -> bool:
 
 def _summary(by_method: Mapping[str, Mapping[str, Row]]) -> str:
     """One row for each method: the means, and the CPU time as a ratio to SyN's on the same pairs."""
-    summaries = {name: summarise([_floats(row) for row in rows.values()]) for name, rows in by_method.items()}
-    shown = [figure for figure in _COLUMNS if any(figure in summary for summary in summaries.values())]
-    header = ["method", "pairs", *(_COLUMNS[figure][0] for figure in shown), "CPU ÷ syn"]
+    summaries = {name: summarize([_floats(row) for row in rows.values()]) for name, rows in by_method.items()}
+    shown = [name for name in _COLUMNS if any(name in summary for summary in summaries.values())]
+    header = ["method", "pairs", *(METRICS[name].heading for name in shown), "CPU ÷ syn"]
     body = []
-    for name, rows in by_method.items():
-        cells = [_mean_and_std(summaries[name].get(figure), _COLUMNS[figure][1]) for figure in shown]
-        body.append([name, str(len(rows)), *cells, _ratio(rows, by_method.get("syn", {}))])
+    for method, rows in by_method.items():
+        cells = [_mean_and_std(summaries[method].get(name), METRICS[name].form) for name in shown]
+        body.append([method, str(len(rows)), *cells, _ratio(rows, by_method.get("syn", {}))])
     return _table(header, body)
 
 
-def _pair_by_pair(by_method: Mapping[str, Mapping[str, Row]], pairs: Sequence[str], figure: str) -> str:
+def _pair_by_pair(by_method: Mapping[str, Mapping[str, Row]], pairs: Sequence[str], metric: str) -> str:
     """One row for each pair, one column for each method that was measured on any."""
-    measured = {name: rows for name, rows in by_method.items() if any(figure in row for row in rows.values())}
-    form = _COLUMNS.get(figure, ("", ".2f"))[1]
+    measured = {name: rows for name, rows in by_method.items() if any(metric in row for row in rows.values())}
+    form = METRICS[metric].form
     body = [
         [
             pair,
-            *(f"{row[figure]:{form}}" if figure in (row := rows.get(pair, {})) else "–" for rows in measured.values()),
+            *(f"{row[metric]:{form}}" if metric in (row := rows.get(pair, {})) else "–" for rows in measured.values()),
         ]
         for pair in pairs
     ]
-    means = [summarise([_floats(row) for row in rows.values()])[figure] for rows in measured.values()]
+    means = [summarize([_floats(row) for row in rows.values()])[metric] for rows in measured.values()]
     body.append(["mean ± std", *(_mean_and_std(mean, form) for mean in means)])
     return _table(["fixed_moving", *measured], body)
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
-from scripts.io import write_table
-from scripts.io.tables import _print_summary
+from scripts.io import print_summary, write_table
 from scripts.metrics import dice_per_label
 from scripts.runtime import gathered, rank
 
@@ -44,7 +43,7 @@ class MetricTable:
             {"pair": name, **{metric: values[i] for metric, values in details.items()}} for i, name in enumerate(names)
         ]
         write_table(rows, self.output_dir / "metrics")
-        _print_summary(rows, self.output_dir / "metrics.csv")
+        print_summary(rows, self.output_dir / "metrics.csv")
 
 
 class LabelTable:

@@ -2,7 +2,7 @@
 
 from monai.bundle import ConfigParser
 
-from scripts.io.opening import existing_file
+from scripts.io.files import existing_file
 
 
 def read_configs(config_file: str) -> ConfigParser:

@@ -13,20 +13,25 @@ fixed grid:
     absolute   the moving point itself, RAS mm
 """
 
+from typing import get_args
+
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.conventions import FieldFormat
 from scripts.geometry import LPS, Field, Grid, Transform, as_field, from_displacement, to_displacement
+from scripts.io.files import FilePath
+from scripts.io.headers import find_grid
 from scripts.io.itk import ITK_ENDINGS, check_itk_grid, read_itk_transform, save_field_h5
 from scripts.io.nifti import read_vectors, save_vectors
-from scripts.io.opening import FilePath
 from scripts.runtime import InputError
 
-FIELD_FORMATS = ("itk", "dispvect", "h5", "fsl", "learn2reg", "monai", "absolute")
+FIELD_FORMATS = get_args(FieldFormat)
 _INTENTS = {"itk": 1007, "dispvect": 1006, "fsl": 2006}
 _KINDS = {intent: kind for kind, intent in _INTENTS.items()}
-_ON_BOTH_GRIDS = ("fsl", "learn2reg", "monai")
+_ON_FIXED_GRID = ("learn2reg", "monai")
+_ON_BOTH_GRIDS = ("fsl", *_ON_FIXED_GRID)
 
 
 def read_transform(
@@ -94,8 +99,9 @@ def write_transform(path: FilePath, transform: Transform, kind: str, fixed: Grid
 def _read_field(path: FilePath, kind: str | None, fixed: Grid | None, moving: Grid | None) -> Field:
     image, vectors = read_vectors(path)
     kind = _checked_kind(path, image, kind)
-    own = Grid(vectors.shape[:3], np.asarray(image.affine, dtype=np.float64))
-    vectors, grid = _arranged(path, vectors, kind, own, fixed)
+    vectors = _arranged(path, vectors, kind, fixed)
+    # Vectors in voxels often come without an orientation, and need none.
+    grid = fixed if fixed and kind in _ON_FIXED_GRID else find_grid(image, path)
     base, to_world = _convention(path, kind, grid, moving)
     if kind == "fsl":
         _check_relative(path, vectors, base)
@@ -125,25 +131,23 @@ def _checked_kind(path: FilePath, image: nib.Nifti1Image, kind: str | None) -> s
     return kind or str(told)
 
 
-def _arranged(
-    path: FilePath, vectors: NDArray[np.float32], kind: str, own: Grid, fixed: Grid | None
-) -> tuple[NDArray[np.float32], Grid]:
-    """Vectors as `(X, Y, Z, 3)`, and their grid: the fixed image's where the format relies on it, else the file's."""
+def _arranged(path: FilePath, vectors: NDArray[np.float32], kind: str, fixed: Grid | None) -> NDArray[np.float32]:
+    """Vectors as `(X, Y, Z, 3)`."""
     shape = vectors.shape
-    if kind in ("learn2reg", "monai"):
+    if kind in _ON_FIXED_GRID:
         fixed = _needed(path, kind, "fixed", fixed)
         size = tuple(fixed.shape)
         if shape == (*size, 3):
-            return vectors, fixed
+            return vectors
         if shape == (3, *size):
-            return np.moveaxis(vectors, 0, -1), fixed
+            return np.moveaxis(vectors, 0, -1)
         raise InputError(f"{path}: a field of shape {shape} does not fit the fixed image's {size}; is it for another?")
     flat, series = (*shape[:3], 3), (*shape[:3], 1, 3)
     allowed = {"fsl": (flat,), "absolute": (flat, series)}.get(kind, (series,))
     if shape not in allowed:
         wanted = " or ".join("(X, Y, Z, 3)" if entry == flat else "(X, Y, Z, 1, 3)" for entry in allowed)
         raise InputError(f"{path}: not a field of format {kind}: its shape is {shape}, not {wanted}")
-    return vectors.reshape(flat), own
+    return vectors.reshape(flat)
 
 
 def _convention(path: FilePath, kind: str, fixed: Grid, moving: Grid | None) -> tuple[NDArray, NDArray]:

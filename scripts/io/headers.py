@@ -1,6 +1,6 @@
-"""Where an image's voxels lie: from what a header says to one affine, RAS mm, and what is odd about it."""
+"""Headers: where an image's voxels lie by them, what is odd about that, and how it is written into a new one."""
 
-from pathlib import Path
+import logging
 from typing import NamedTuple
 
 import nibabel as nib
@@ -9,74 +9,124 @@ from nibabel.analyze import AnalyzeImage
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 from numpy.typing import NDArray
 
-from scripts.geometry import Grid, largest_cosine, largest_distance, voxel_sizes
+from scripts.geometry import Grid, is_sheared, largest_cosine, largest_distance, voxel_sizes
+from scripts.io.files import FilePath
+from scripts.io.images import ImageSource, open_volumes, source_name
 from scripts.runtime import InputError
 
+logger = logging.getLogger(__name__)
+
 _CODES = {1: "scanner", 2: "aligned", 3: "talairach", 4: "mni", 5: "template"}  # NIfTI-1, NIFTI_XFORM_*
-_MILLIMETRES = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}  # NIfTI-1, the lowest three bits of xyzt_units
+_MILLIMETERS = {1: ("meters", 1000.0), 3: ("micrometers", 0.001)}  # NIfTI-1, the lowest three bits of xyzt_units
 _PLAUSIBLE = (0.02, 30.0)  # mm, an edge of a voxel: from microscopy of a brain to the thickest slices
 _SAME_FORMS = 0.1  # mm
 _SHEAR = 2e-4  # cosine between two axes; ITK 5.4 reads 1e-4 and refuses 3e-4
 _SINGULAR = 1e-3  # determinant of the axes' directions
 
 
+_Found = tuple[NDArray[np.float64], str, tuple[str, ...]]  # an affine, what said so, and warnings
+
+
 class Space(NamedTuple):
     """Where voxels lie.
 
     Attributes:
-        affine: `(4, 4)` float64, voxel to RAS mm.
+        grid: grid of one volume, its affine float64, voxel to RAS mm.
         source: what said so, such as `sform (scanner)`.
-        warnings: one line each.
+        warnings: what is odd about the header, one line each.
     """
 
-    affine: NDArray[np.float64]
+    grid: Grid
     source: str
     warnings: tuple[str, ...] = ()
 
 
-def find_space(image: SpatialImage, path: str | Path, assume_ras: bool = False) -> Space:
-    """The space of an image.
+def find_space(image: SpatialImage, path: FilePath, assume_ras: bool | None = None) -> Space:
+    """The space of an image, series or field, by its header.
+
+    The sform counts before the qform. Positions in meters or micrometers become mm, as in ITK.
 
     Args:
-        image: any that nibabel reads.
-        path: of its file, for messages.
-        assume_ras: where the header does not say how the axes point, take them as RAS, with the origin at the centre
-            (as nibabel centres such images).
+        image: image of any format that nibabel reads.
+        path: path of its file, for messages.
+        assume_ras: whether axes of unknown direction are taken as right, anterior, superior, with the origin at the
+            center of the image (as nibabel centers such images); None as False, where the user has no such option.
 
     Raises:
         InputError: if the header has no orientation (and `assume_ras` is not set), a singular affine, or voxel sizes
             that no brain scan has.
     """
-    space = _from_header(image, path, assume_ras)
-    affine = np.asarray(space.affine, dtype=np.float64)
-    warnings = [*space.warnings]
+    affine, source, warnings = _from_header(image, path, assume_ras)
+    affine = np.asarray(affine, dtype=np.float64)
     unit, factor = _unit(image)
     if unit:
         affine = np.vstack([affine[:3] * factor, affine[3:]])
-        warnings.append(f"the header gives positions in {unit}; converted to mm")
+        warnings += (f"the header gives positions in {unit}; converted to mm",)
     _check(affine, path)
     shear = largest_cosine(affine)
     if shear > _SHEAR:
-        warnings.append(
+        warnings += (
             f"the voxel axes are sheared by {np.degrees(np.arcsin(shear)):.2g}°; "
-            "ITK and ANTs refuse such a grid, or take its qform"
+            "ITK and ANTs refuse such a grid, or take its qform",
         )
-    return Space(affine, space.source, tuple(warnings))
+    return Space(Grid(tuple(int(n) for n in image.shape[:3]), affine), source, warnings)
 
 
-def _from_header(image: SpatialImage, path: str | Path, assume_ras: bool) -> Space:
+def find_grid(image: SpatialImage, path: FilePath, assume_ras: bool | None = None) -> Grid:
+    """The grid of `find_space`; its warnings are logged.
+
+    Args:
+        image, path, assume_ras: as in `find_space`.
+
+    Raises:
+        InputError: as `find_space`.
+    """
+    space = find_space(image, path, assume_ras)
+    for warning in space.warnings:
+        logger.warning("%s: %s", path, warning)
+    return space.grid
+
+
+def read_grid(source: ImageSource, assume_ras: bool | None = None) -> Grid:
+    """The grid of an image, or of a series' volumes; what is odd about its header is logged.
+
+    Args:
+        source: the image, of any format that nibabel reads.
+        assume_ras: as in `find_space`.
+
+    Raises:
+        InputError: as `open_volumes` or `find_space`.
+    """
+    return find_grid(open_volumes(source), source_name(source), assume_ras)
+
+
+def set_affine(header: nib.Nifti1Header, affine: NDArray, time_unit: str = "unknown") -> None:
+    """Write where voxels lie into a NIfTI header: sform and qform, both with the code of a scanner, in mm.
+
+    Args:
+        header: header to change.
+        affine: `(4, 4)`, voxel to RAS mm.
+        time_unit: unit of the distance between volumes, as nibabel names it.
+    """
+    header.set_sform(affine, code=1)
+    # A quaternion cannot hold shear, and a qform without it would contradict the sform: then the sform stands alone.
+    header.set_qform(affine, code=0 if is_sheared(affine) else 1)
+    header.set_xyzt_units("mm", time_unit)
+
+
+def _from_header(image: SpatialImage, path: FilePath, assume_ras: bool | None) -> _Found:
     if isinstance(image, nib.Nifti1Pair):
         return _nifti_space(image, path, assume_ras)
     if not isinstance(image, AnalyzeImage):
-        return Space(image.affine, f"{type(image).__name__.removesuffix('Image')} header")
+        return image.affine, f"{type(image).__name__.removesuffix('Image')} header", ()
     if assume_ras:
         return _assumed_ras(image)
     axes = Grid(image.shape[:3], image.affine).orientation
     warning = f"the Analyze format does not say where the axes point; taken as {axes}, left and right may be swapped"
-    return Space(image.affine, f"Analyze, taken as {axes}", (warning,))
+    return image.affine, f"Analyze, taken as {axes}", (warning,)
 
 
-def _nifti_space(image: nib.Nifti1Pair, path: str | Path, assume_ras: bool) -> Space:
+def _nifti_space(image: nib.Nifti1Pair, path: FilePath, assume_ras: bool | None) -> _Found:
     header = image.header
     sources = {}
     for form in ("sform", "qform"):
@@ -86,14 +136,15 @@ def _nifti_space(image: nib.Nifti1Pair, path: str | Path, assume_ras: bool) -> S
     if not sources:
         if assume_ras:
             return _assumed_ras(image)
+        option = "give --assume_ras if the axes point right, anterior and superior, or "
         raise InputError(
             f"{path}: the header has no sform and no qform, so left and right are unknown; "
-            "give --assume_ras if the axes point right, anterior and superior, or repair the header"
+            f"{'' if assume_ras is None else option}repair the header"
         )
     if "sform" not in sources:
-        return Space(header.get_qform(), sources["qform"])
+        return header.get_qform(), sources["qform"], ()
     sform = header.get_sform()
-    return Space(sform, sources["sform"], _other_form(image, sform) if "qform" in sources else ())
+    return sform, sources["sform"], _other_form(image, sform) if "qform" in sources else ()
 
 
 def _other_form(image: nib.Nifti1Pair, sform: NDArray) -> tuple[str, ...]:
@@ -102,7 +153,7 @@ def _other_form(image: nib.Nifti1Pair, sform: NDArray) -> tuple[str, ...]:
         qform = image.header.get_qform()
     except (HeaderDataError, ValueError):
         return ("the qform is not valid; the sform is used",)
-    distance = largest_distance(Grid(image.shape[:3], sform), qform)
+    distance = _unit(image)[1] * largest_distance(Grid(image.shape[:3], sform), qform)
     if distance <= _SAME_FORMS or not np.isfinite(distance):
         return ()
     return (f"sform and qform differ by up to {distance:.3g} mm and {_turn(sform, qform)}; the sform is used",)
@@ -120,19 +171,19 @@ def _turn(first: NDArray, second: NDArray) -> str:
     return f"{np.degrees(np.arccos(np.clip((np.trace(relative) - 1) / 2, -1, 1))):.1f}°"
 
 
-def _assumed_ras(image: SpatialImage) -> Space:
+def _assumed_ras(image: SpatialImage) -> _Found:
     sizes = np.abs(np.asarray(image.header.get_zooms()[:3], dtype=np.float64))
-    centre = (np.array(image.shape[:3]) - 1) / 2.0
-    return Space(nib.affines.from_matvec(np.diag(sizes), -sizes * centre), "assumed RAS")
+    center = (np.array(image.shape[:3]) - 1) / 2.0
+    return nib.affines.from_matvec(np.diag(sizes), -sizes * center), "assumed RAS", ()
 
 
 def _unit(image: SpatialImage) -> tuple[str, float]:
     if not isinstance(image, nib.Nifti1Pair):
         return "", 1.0
-    return _MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, ("", 1.0))
+    return _MILLIMETERS.get(int(image.header["xyzt_units"]) & 7, ("", 1.0))
 
 
-def _check(affine: NDArray[np.float64], path: str | Path) -> None:
+def _check(affine: NDArray[np.float64], path: FilePath) -> None:
     sizes = voxel_sizes(affine)
     if not np.isfinite(affine).all() or not (sizes > 0).all() or abs(np.linalg.det(affine[:3, :3] / sizes)) < _SINGULAR:
         raise InputError(f"{path}: the header's affine is singular or not finite; repair sform and qform")
@@ -140,5 +191,5 @@ def _check(affine: NDArray[np.float64], path: str | Path) -> None:
     if sizes.min() < _PLAUSIBLE[0] or sizes.max() > _PLAUSIBLE[1]:
         raise InputError(
             f"{path}: voxels of {sizes_text} mm are not those of a brain scan; "
-            "are they micrometres or metres? correct the header"
+            "are they micrometers or meters? correct the header"
         )

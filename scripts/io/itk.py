@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from scripts.geometry import LPS, LPS_SIGNS, Affine, Chain, Field, Transform, is_sheared
+from scripts.io.files import FilePath, existing_file
 from scripts.io.nifti import check_finite
-from scripts.io.opening import FilePath, existing_file
 from scripts.io.writing import unfinished
 from scripts.runtime import InputError
 

@@ -1,16 +1,14 @@
 """Keypoints in Learn2Reg's layout."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from scripts.io.opening import existing_file
+from scripts.io.files import FilePath, existing_file
 from scripts.runtime import InputError, first_line
 
 
-def load_keypoints(path: str | Path) -> Tensor:
+def load_keypoints(path: FilePath) -> Tensor:
     """Read points in Learn2Reg's layout: one row `x,y,z` per point, in voxels of the image's array, no header.
 
     Args:

@@ -8,22 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.geometry import resample, same_grid
+from scripts.io.files import FilePath
 from scripts.io.headers import find_space
-from scripts.io.images import open_image
+from scripts.io.images import ImageSource, open_volumes, source_name
 from scripts.io.scans import Scan, as_scan
-from scripts.io.voxels import read_voxels, replace_not_finite, share_of_equal_neighbours
+from scripts.io.voxels import read_voxels, replace_not_finite, share_of_equal_neighbors
 from scripts.runtime import InputError
 
 _WHOLE = 1e-3
 
 
-def read_label(path: str | Path, grid: Scan | None = None, assume_ras: bool = False) -> Scan:
+def read_label(source: ImageSource, grid: Scan | None = None, assume_ras: bool = False) -> Scan:
     """Read a label map; whole numbers stored as floats are fine.
 
     Args:
-        path: the file, as in `read_scan`, with one volume.
-        grid: the image that it belongs to. On another grid, the label map is resampled by its place in the world
-            (nearest voxel), with a warning; its warnings then begin with what they are about.
+        source: the label map, as in `read_scan`, with one volume.
+        grid: image that it belongs to. On another grid, the label map is resampled by its place in the world (nearest
+            voxel), with a warning; its warnings then begin with what they are about.
         assume_ras: as in `read_scan`.
 
     Returns:
@@ -33,14 +34,14 @@ def read_label(path: str | Path, grid: Scan | None = None, assume_ras: bool = Fa
         InputError: as in `read_scan`, or if a value is not whole or beyond 32 bits, if every voxel is 0, or if no
             label lies within the image. A constant map is fine.
     """
-    return _read(path, grid, assume_ras, "label map")
+    return _read(source, grid, assume_ras, "label map")
 
 
-def read_mask(path: str | Path, grid: Scan, assume_ras: bool = False) -> Scan:
+def read_mask(source: ImageSource, grid: Scan, assume_ras: bool = False) -> Scan:
     """Read a mask: a label map of which every label counts.
 
     Args:
-        path, grid, assume_ras: as in `read_label`.
+        source, grid, assume_ras: as in `read_label`.
 
     Returns:
         With `array` bool.
@@ -48,25 +49,25 @@ def read_mask(path: str | Path, grid: Scan, assume_ras: bool = False) -> Scan:
     Raises:
         InputError: as in `read_label`.
     """
-    mask = _read(path, grid, assume_ras, "mask")
+    mask = _read(source, grid, assume_ras, "mask")
     return replace(mask, array=mask.array != 0)
 
 
-def _read(path: str | Path, grid: Scan | None, assume_ras: bool, kind: str) -> Scan:
-    image = open_image(path)
+def _read(source: ImageSource, grid: Scan | None, assume_ras: bool, kind: str) -> Scan:
+    image, path = open_volumes(source), source_name(source)
     space = find_space(image, path, assume_ras)
     # not as float32: that is exact only up to 2^24
     values, warnings = replace_not_finite(read_voxels(image, path), path)
     labels = _whole_numbers(values, path, kind)
     if not labels.any():
         raise InputError(f"{path}: the {kind} is empty: every voxel is 0; give another one or leave it out")
-    if 0 < share_of_equal_neighbours(labels) < 0.4:
+    if 0 < share_of_equal_neighbors(labels) < 0.4:
         warnings += (f"looks like an image, not like a {kind}; are image and labels swapped?",)
-    label = as_scan(image, path, labels, space.affine, space.source, (*space.warnings, *warnings))
+    label = as_scan(image, path, labels, space, warnings)
     return label if grid is None else _on_grid_of(grid, label, kind)
 
 
-def _whole_numbers(values: NDArray[Any], path: str | Path, kind: str) -> NDArray[Any]:
+def _whole_numbers(values: NDArray[Any], path: FilePath, kind: str) -> NDArray[Any]:
     whole = values if values.dtype.kind in "iub" else np.rint(values)
     if values.dtype.kind == "f" and float(np.abs(values - whole).max()) > _WHOLE:
         raise InputError(f"{path}: a {kind} holds whole numbers, this file does not; is it an image?")

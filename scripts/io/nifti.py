@@ -4,8 +4,11 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from scripts.geometry import LPS_SIGNS, is_sheared
-from scripts.io.opening import UNREADABLE, FilePath, check_gzip, damaged, existing_file, read_header
+from scripts.geometry import LPS_SIGNS
+from scripts.io.files import FilePath
+from scripts.io.headers import set_affine
+from scripts.io.images import open_image
+from scripts.io.voxels import check_gzip, read_values, stored
 from scripts.io.writing import unfinished
 from scripts.runtime import InputError
 
@@ -21,16 +24,13 @@ def read_vectors(path: FilePath) -> tuple[nib.Nifti1Image, NDArray[np.float32]]:
     Raises:
         InputError: if the file is missing, damaged, cut short or no NIfTI, or holds NaN or infinite values.
     """
-    image = read_header(path)
+    image = open_image(path)
     if not isinstance(image, nib.Nifti1Image):
         raise InputError(f"{path}: not a NIfTI but {type(image).__name__}; a field is read from .nii or .nii.gz")
     if image.get_data_dtype().kind not in "iuf":
         raise InputError(f"{path}: not a field: its voxels are of type {image.get_data_dtype()}")
-    try:
-        check_gzip(existing_file(path))
-        vectors = np.asarray(image.dataobj, dtype=np.float32)
-    except UNREADABLE as error:
-        raise damaged(path, error) from error
+    check_gzip(image, path)
+    vectors = read_values(image.dataobj, path, dtype=np.float32)
     check_finite(path, vectors)
     return image, vectors
 
@@ -70,7 +70,7 @@ def save_image(
         InputError: for another ending, or if the file cannot be written.
     """
     stored_type = _portable_type(array) if dtype is None else np.dtype(dtype)
-    image = _nifti(stored(array, stored_type, slope, inter), affine)
+    image = nifti_image(stored(array, stored_type, slope, inter), affine)
     if (slope, inter) != (1.0, 0.0):
         # nibabel then writes the numbers as they are.
         image.header.set_slope_inter(slope, inter)
@@ -101,19 +101,9 @@ def save_vectors(path: FilePath, vectors: NDArray[np.float32], affine: NDArray, 
     Raises:
         InputError: for an ending other than `.nii` and `.nii.gz`, or if the file cannot be written.
     """
-    image = _nifti(vectors, affine)
+    image = nifti_image(vectors, affine)
     image.header.set_intent(intent)
     _write(image, path)
-
-
-def stored(array: NDArray, dtype: np.dtype, slope: float, inter: float) -> NDArray:
-    """Values as a file stores them: the slope taken out, whole numbers rounded and clipped to what the type holds."""
-    if array.dtype == dtype and (slope, inter) == (1.0, 0.0):
-        return array
-    numbers = (array.astype(np.float64) - inter) / slope
-    if dtype.kind in "iu":
-        numbers = numbers.round().clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
-    return numbers.astype(dtype)
 
 
 def _portable_type(array: NDArray) -> np.dtype:
@@ -128,14 +118,17 @@ def _portable_type(array: NDArray) -> np.dtype:
     return array.dtype
 
 
-def _nifti(array: NDArray, affine: NDArray) -> nib.Nifti1Image:
+def nifti_image(array: NDArray, affine: NDArray) -> nib.Nifti1Image:
+    """An image in memory.
+
+    Args:
+        array: `(X, Y, Z)` or `(X, Y, Z, N)`.
+        affine: `(4, 4)`, voxel to RAS mm.
+    """
+    header = nib.Nifti1Header()
+    set_affine(header, affine)
     # The type is named because nibabel takes 64-bit integers only then.
-    image = nib.Nifti1Image(array, affine, dtype=array.dtype)
-    image.header.set_xyzt_units("mm")
-    # A quaternion cannot hold shear, and a qform without it would contradict the sform: then the sform stands alone.
-    image.set_qform(affine, code=0 if is_sheared(affine) else 1)
-    image.set_sform(affine, code=1)
-    return image
+    return nib.Nifti1Image(array, None, header, dtype=array.dtype)
 
 
 def _write(image: nib.Nifti1Image, path: FilePath) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.geometry import LPS_SIGNS
-from scripts.io.opening import existing_file
+from scripts.io.files import FilePath, existing_file
 from scripts.io.writing import write_complete
 from scripts.runtime import InputError
 
@@ -59,7 +59,7 @@ class Points:
     table: Table | None = None
 
 
-def read_points(path: str | Path, space: str | None = None) -> Points:
+def read_points(path: FilePath, space: str | None = None) -> Points:
     """Read landmarks.
 
     Args:
@@ -89,8 +89,20 @@ def read_points(path: str | Path, space: str | None = None) -> Points:
     return Points(_names(columns, len(rows)), positions, table)
 
 
+def as_positions(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Landmarks given as an array: `(N, 3)` float64, RAS mm.
+
+    Raises:
+        InputError: for another shape, or values that are not finite.
+    """
+    positions = np.asarray(values, dtype=np.float64)
+    if positions.ndim != 2 or positions.shape[1] != 3 or not len(positions) or not np.isfinite(positions).all():
+        raise InputError(f"landmarks of shape {positions.shape}: want finite positions (N, 3), RAS mm")
+    return positions
+
+
 def write_points(
-    path: str | Path,
+    path: FilePath,
     points: Points,
     space: str | None = None,
     columns: Mapping[str, NDArray[np.floating]] | None = None,
@@ -131,7 +143,7 @@ def write_points(
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
 
 
-def _check_space(space: str | None, path: str | Path) -> None:
+def _check_space(space: str | None, path: FilePath) -> None:
     if space not in (None, *_SIGNS):
         raise InputError(f"{path}: the space of points is ras or lps, not {space}")
 
@@ -151,7 +163,7 @@ def _cells(values: NDArray[np.floating]) -> list[str]:
     return ["" if math.isnan(value) else f"{round(float(value), 6) + 0.0:.6f}" for value in values]
 
 
-def _lines(path: str | Path) -> list[str]:
+def _lines(path: FilePath) -> list[str]:
     try:
         with existing_file(path).open(encoding="utf-8-sig", newline="") as file:
             return file.readlines()
@@ -161,7 +173,7 @@ def _lines(path: str | Path) -> list[str]:
         raise InputError(f"{path}: not a text file; give a CSV file of landmarks") from error
 
 
-def _rows(lines: list[str], path: str | Path) -> list[list[str]]:
+def _rows(lines: list[str], path: FilePath) -> list[list[str]]:
     try:
         rows = [row for row in csv.reader(lines, strict=True) if any(cell.strip() for cell in row)]
     except csv.Error as error:
@@ -171,7 +183,7 @@ def _rows(lines: list[str], path: str | Path) -> list[list[str]]:
     return rows
 
 
-def _columns(names: list[str], rows: list[list[str]], path: str | Path) -> dict[str, list[str]]:
+def _columns(names: list[str], rows: list[list[str]], path: FilePath) -> dict[str, list[str]]:
     if len(set(names)) < len(names):
         raise InputError(f"{path}: two columns have the same name; rename one in its header")
     if not rows:
@@ -183,7 +195,7 @@ def _columns(names: list[str], rows: list[list[str]], path: str | Path) -> dict[
     return {name: list(cells) for name, cells in zip(names, zip(*rows, strict=True), strict=True)}
 
 
-def _axes(names: Sequence[str], path: str | Path) -> tuple[list[str], str | None, str]:
+def _axes(names: Sequence[str], path: FilePath) -> tuple[list[str], str | None, str]:
     """Names of the three columns that hold the positions, the space that they name, and the one they usually have."""
     by_lower = {name.lower(): name for name in names}
     groups: dict[tuple[str, str | None], list[str]] = {}
@@ -203,7 +215,7 @@ def _axes(names: Sequence[str], path: str | Path) -> tuple[list[str], str | None
     return axes, space, "lps" if list(by_lower)[:4] == ["x", "y", "z", "t"] else "ras"
 
 
-def _positions(columns: Mapping[str, Sequence[str]], axes: Sequence[str], path: str | Path) -> NDArray[np.float64]:
+def _positions(columns: Mapping[str, Sequence[str]], axes: Sequence[str], path: FilePath) -> NDArray[np.float64]:
     """The numbers as they stand, `(N, 3)`."""
     rows = list(zip(*(columns[axis] for axis in axes), strict=True))
     for number, row in enumerate(rows, 1):
@@ -226,13 +238,13 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _slicer_rows(comments: Sequence[str], rows: list[list[str]], path: str | Path) -> list[list[str]]:
+def _slicer_rows(comments: Sequence[str], rows: list[list[str]], path: FilePath) -> list[list[str]]:
     """The rows of an `.fcsv` below the header that its comments hold."""
     header = _slicer_line(comments, "columns", path).split(",")
     return [header, *(row[: len(header)] for row in rows)]  # 3D Slicer 5 writes two cells more
 
 
-def _slicer_line(comments: Sequence[str], key: str, path: str | Path) -> str:
+def _slicer_line(comments: Sequence[str], key: str, path: FilePath) -> str:
     """What a comment of an `.fcsv` says, such as `# CoordinateSystem = LPS`."""
     for comment in comments:
         name, _, value = comment.partition("=")
@@ -241,7 +253,7 @@ def _slicer_line(comments: Sequence[str], key: str, path: str | Path) -> str:
     raise InputError(f"{path}: no '# {key} = …' among its comments; save it anew from 3D Slicer, or give a CSV file")
 
 
-def _slicer_space(comments: Sequence[str], path: str | Path) -> str:
+def _slicer_space(comments: Sequence[str], path: FilePath) -> str:
     space = _slicer_line(comments, "CoordinateSystem", path)
     if space.lower() not in _SLICER_SPACES:
         raise InputError(f"{path}: positions in {space}; save them as RAS or LPS from 3D Slicer")

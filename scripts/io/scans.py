@@ -1,7 +1,6 @@
 """Reading a user's image, with one clear line for whatever is wrong with it and one for whatever is odd."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,10 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from scripts.geometry import Grid
-from scripts.io.headers import find_space
-from scripts.io.images import file_sha256, open_image
-from scripts.io.voxels import read_voxels, replace_not_finite, share_of_equal_neighbours
+from scripts.io.files import FilePath, file_sha256
+from scripts.io.headers import Space, find_space
+from scripts.io.images import IN_MEMORY, ImageSource, open_volumes, source_name
+from scripts.io.voxels import read_voxels, replace_not_finite, share_of_equal_neighbors, storage
 from scripts.runtime import InputError
 
 
@@ -20,11 +20,11 @@ class Scan:
     """An image as its file has it.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         array: `(X, Y, Z)` float32 in the file's own axis order, scl_slope and scl_inter applied; for a label map int32
             or uint32, for a mask bool.
         affine: `(4, 4)` float64, voxel to RAS mm.
-        dtype: of the numbers in the file.
+        dtype: type of the numbers in the file.
         slope, inter: value = slope * number in the file + inter.
         space: what the affine comes from, such as `sform (scanner)`.
         warnings: what is odd about the file, one line each.
@@ -45,60 +45,60 @@ class Scan:
         return Grid(self.array.shape, self.affine)
 
 
-def read_scan(path: str | Path, volume: int | None = None, assume_ras: bool = False) -> Scan:
+def read_scan(source: ImageSource, volume: int | None = None, assume_ras: bool = False) -> Scan:
     """Read a 3-D image: NIfTI, .mgz, or whatever else nibabel reads.
 
     NaN and infinite values are replaced by background: 0, or the smallest other value where that is below 0.
 
     Args:
-        path: the file; trailing axes of length 1 are dropped.
-        volume: which one to take where there are several, from 0; an image with one ignores it.
-        assume_ras: take axes of unknown direction as RAS, see `spaces.find_space`.
+        source: the image; its trailing axes of length 1 are dropped.
+        volume: number of the volume where there are several, from 0; an image with one ignores it.
+        assume_ras: whether axes of unknown direction are taken as RAS, see `find_space`.
 
     Raises:
         InputError: if the file is missing, unreadable, damaged or cut short, is not one 3-D volume of real numbers,
             is constant, or NaN or infinite in more than half of its voxels, or if its place in the world is unknown,
             singular or implausible.
     """
-    image = open_image(path)
+    image, path = open_volumes(source), source_name(source)
     space = find_space(image, path, assume_ras)
     values, warnings = replace_not_finite(read_voxels(image, path, np.float32, volume), path)
     low, high = float(values.min()), float(values.max())
     if low == high:
         raise InputError(f"{path}: the image is empty: every voxel is {low:g}; give another image")
-    if share_of_equal_neighbours(values) > 0.7:
+    if share_of_equal_neighbors(values) > 0.7:
         warnings += ("looks like a label map, not like an image; are image and labels swapped?",)
-    return as_scan(image, path, values, space.affine, space.source, (*space.warnings, *warnings))
+    return as_scan(image, path, values, space, warnings)
 
 
-def as_scan(
-    image: SpatialImage,
-    path: str | Path,
-    array: NDArray[Any],
-    affine: NDArray[np.float64],
-    space: str,
-    warnings: tuple[str, ...],
-) -> Scan:
-    """A scan of these values, with how the file of `image` stores its numbers."""
-    # not in the header: nibabel clears the slope there when it reads
-    slope, inter = (getattr(image.dataobj, name, default) for name, default in (("slope", 1.0), ("inter", 0.0)))
-    dtype = image.get_data_dtype().newbyteorder("=")
-    return Scan(str(Path(path).expanduser()), array, affine, dtype, float(slope), float(inter), space, warnings)
+def as_scan(image: SpatialImage, path: FilePath, array: NDArray[Any], space: Space, warnings: tuple[str, ...]) -> Scan:
+    """A scan of these values, with how the file of `image` stores its numbers.
+
+    Args:
+        image: opened image.
+        path: path of its file.
+        array: values, `(X, Y, Z)`.
+        space: where the voxels lie.
+        warnings: what is odd about the values; what is odd about the space comes before.
+    """
+    affine = np.asarray(space.grid.affine, dtype=np.float64)
+    found = (*space.warnings, *warnings)
+    return Scan(str(path), array, affine, *storage(image), space.source, found)
 
 
 def header_facts(scan: Scan) -> dict[str, Any]:
     """What a report says about an input, ready for JSON.
 
     Returns:
-        `path`, `sha256` of the file, `size` (voxels), `spacing_mm`, `orientation` (such as `LAS`), `dtype`, `space`
-        and `warnings`.
+        `path`, `sha256` of the file (None for an image in memory), `size` (voxels), `spacing_mm`, `orientation` (such
+        as `LAS`), `dtype`, `space` and `warnings`.
 
     Raises:
         InputError: if the file is no longer there.
     """
     return {
         "path": scan.path,
-        "sha256": file_sha256(scan.path),
+        "sha256": None if scan.path == IN_MEMORY else file_sha256(scan.path),
         "size": list(scan.array.shape),
         "spacing_mm": [round(float(size), 6) for size in scan.grid.spacing],
         "orientation": scan.grid.orientation,

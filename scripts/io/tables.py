@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from scripts.io.writing import write_complete
-from scripts.metrics import Row, summarise
+from scripts.metrics import BEFORE, METRICS, Row, summarize
 
 
 def write_table(rows: Sequence[Row], path_stem: str | os.PathLike[str]) -> None:
@@ -19,10 +19,10 @@ def write_table(rows: Sequence[Row], path_stem: str | os.PathLike[str]) -> None:
     empty cell or `inf` in the CSV. Each file is complete or not there at all: it is renamed when written.
 
     Args:
-        rows: as in `summarise`.
+        rows: as in `summarize`.
         path_stem: path without suffix; missing folders are made.
     """
-    summary = summarise(rows)
+    summary = summarize(rows)
     footer = [{"pair": key, **{metric: values[key] for metric, values in summary.items()}} for key in ("mean", "std")]
 
     def write_csv(file: TextIO) -> None:
@@ -46,17 +46,25 @@ def finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _print_summary(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+def print_summary(rows: Sequence[Row], file: Path) -> None:
+    """Print mean and standard deviation of each metric, before and after the deformable part.
+
+    Args:
+        rows: as in `summarize`.
+        file: the table's file, to name it.
+    """
     print(f"{len(rows)} pairs, mean ± standard deviation\n{'':<30}{'before':<20}after")
-    summary = summarise(rows)
+    summary = summarize(rows)
     for metric, after in summary.items():
-        if not metric.endswith("_before") and not math.isnan(after["mean"]):
-            print(f"  {metric:<28}{_shown(summary.get(f'{metric}_before')):<20}{_shown(after)}")
+        if not metric.endswith(BEFORE) and not math.isnan(after["mean"]):
+            form = METRICS[metric].form if metric in METRICS else ".4g"
+            before = _mean_and_std(summary.get(metric + BEFORE), form)
+            print(f"  {metric:<28}{before:<20}{_mean_and_std(after, form)}")
     print(f"table: {file}")
 
 
-def _shown(summary: Mapping[str, float] | None) -> str:
-    return "" if summary is None else f"{summary['mean']:.4g} ± {summary['std']:.2g}"
+def _mean_and_std(summary: Mapping[str, float] | None, form: str) -> str:
+    return "" if summary is None else f"{summary['mean']:{form}} ± {summary['std']:{form}}"
 
 
 def _cell(value: Any) -> Any:

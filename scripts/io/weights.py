@@ -9,11 +9,12 @@ from safetensors.torch import load_file
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
+from scripts.io.files import FilePath, existing_file
 from scripts.io.writing import unfinished
 from scripts.runtime import InputError
 
 
-def load_weights(network: nn.Module, path: str | os.PathLike[str] | None, name: str = "network") -> nn.Module:
+def load_weights(network: nn.Module, path: FilePath | None, name: str = "network") -> nn.Module:
     """Load a file of weights into a network.
 
     Args:
@@ -49,7 +50,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str] | None, name: 
     return network
 
 
-def read_weights(path: str | os.PathLike[str], name: str = "network") -> dict[str, Tensor]:
+def read_weights(path: FilePath, name: str = "network") -> dict[str, Tensor]:
     """Read a state_dict: a .safetensors file, a torch file, or the `network` of a checkpoint.
 
     Args:
@@ -86,12 +87,14 @@ def write_safetensors(weights: str, output: str) -> None:
         file.write_bytes(content)
 
 
-def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
+def _read(path: FilePath) -> dict[str, Any]:
+    if os.path.lexists(path):
+        existing_file(path)
     try:
         if Path(path).suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{path}: no such file; train first, or give other weights with --weights") from error
     except Exception as error:  # whatever a damaged or foreign file makes a reader stumble over
         raise InputError(f"{path}: not a file of weights that can be read safely; give a state_dict") from error

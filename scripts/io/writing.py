@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import TextIO
 
-from scripts.io.opening import FilePath
+from scripts.io.files import FilePath
 from scripts.runtime import InputError, first_line
 
 

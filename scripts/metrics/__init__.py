@@ -9,9 +9,14 @@ from scripts.metrics.landmarks import label_tre, tre
 from scripts.metrics.pair_metric import PairMetric
 from scripts.metrics.regularity import non_diffeomorphic_volume, percent_folding, sdlogj
 from scripts.metrics.similarity import lncc
-from scripts.metrics.summary import Row, summarise
+from scripts.metrics.summary import Row, summarize
+from scripts.metrics.table import BEFORE, METRICS, NOTHING, Metric
 
 __all__ = [
+    "BEFORE",
+    "METRICS",
+    "NOTHING",
+    "Metric",
     "PairMetric",
     "Row",
     "dice_per_label",
@@ -21,6 +26,6 @@ __all__ = [
     "non_diffeomorphic_volume",
     "percent_folding",
     "sdlogj",
-    "summarise",
+    "summarize",
     "tre",
 ]

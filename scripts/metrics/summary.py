@@ -9,7 +9,7 @@ import numpy as np
 Row = Mapping[str, Any]
 
 
-def summarise(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+def summarize(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     """Mean and standard deviation of each metric over the pairs.
 
     Args:

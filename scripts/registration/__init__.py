@@ -1,39 +1,90 @@
-"""What configs/inference.json names: jobs, steps, refinement, measuring, saving."""
+"""What configs/inference.json names: jobs, the typed pair, steps, refinement, measuring, saving."""
 
 from scripts.registration.jobs import ROLES, registration_jobs, shared_jobs
-from scripts.registration.measuring import Measure
+from scripts.registration.measuring import landmark_error, measure
 from scripts.registration.outcomes import Attempt, Outcomes
-from scripts.registration.refinement import Refine, refine
-from scripts.registration.reuse import apply, convert, jacobian, points
-from scripts.registration.saving import SaveRegistration
+from scripts.registration.pair import (
+    ImageSources,
+    Job,
+    LoadedImage,
+    LoadedPair,
+    MeasuredRegistration,
+    PredictedPair,
+    PreparedPair,
+    Registration,
+    advanced,
+)
+from scripts.registration.refinement import read_steps, refine, refine_pair
+from scripts.registration.reuse import (
+    apply,
+    composed,
+    convert,
+    interpolation_mode,
+    jacobian,
+    moved_volumes,
+    own_grid,
+    points,
+)
+from scripts.registration.saving import moved_image, save_pair, save_registration
 from scripts.registration.start import start_registration
-from scripts.registration.steps import AlignPair, Invert, ReadPair, ToNetworkGrid, ToWorld, as_it_is, predict_pair
-from scripts.registration.submission import SaveSubmission, zip_submission
+from scripts.registration.steps import (
+    align_pair,
+    as_it_is,
+    fuse,
+    invert,
+    predict,
+    predict_pair,
+    print_warnings,
+    read_init,
+    read_pair,
+    to_network_grid,
+)
+from scripts.registration.submission import save_submission, zip_submission
 from scripts.registration.summary import RegistrationTable
 
 __all__ = [
     "ROLES",
-    "AlignPair",
     "Attempt",
-    "Invert",
-    "Measure",
+    "ImageSources",
+    "Job",
+    "LoadedImage",
+    "LoadedPair",
+    "MeasuredRegistration",
     "Outcomes",
-    "ReadPair",
-    "Refine",
+    "PredictedPair",
+    "PreparedPair",
+    "Registration",
     "RegistrationTable",
-    "SaveRegistration",
-    "SaveSubmission",
-    "ToNetworkGrid",
-    "ToWorld",
+    "advanced",
+    "align_pair",
     "apply",
     "as_it_is",
+    "composed",
     "convert",
+    "fuse",
+    "interpolation_mode",
+    "invert",
     "jacobian",
+    "landmark_error",
+    "measure",
+    "moved_image",
+    "moved_volumes",
+    "own_grid",
     "points",
+    "predict",
     "predict_pair",
+    "print_warnings",
+    "read_init",
+    "read_pair",
+    "read_steps",
     "refine",
+    "refine_pair",
     "registration_jobs",
+    "save_pair",
+    "save_registration",
+    "save_submission",
     "shared_jobs",
     "start_registration",
+    "to_network_grid",
     "zip_submission",
 ]

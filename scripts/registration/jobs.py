@@ -1,24 +1,19 @@
-"""What there is to register: one pair of files, a list of pairs, or a Learn2Reg dataset.
-
-A job is a dict of a `name`, the `folder` for its results, and `fixed` and `moving`: dicts of paths `image`, and where
-there are any `mask`, `label`, `landmarks` (CSV, RAS mm) and `keypoints` (Learn2Reg's, voxels).
-"""
+"""What there is to register: one pair of files, a list of pairs, or a Learn2Reg dataset."""
 
 import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 
 from scripts.datasets import validation_pairs
-from scripts.io import file_sha256, scan_name
+from scripts.io import file_sha256, scan_name, source_name
+from scripts.registration.pair import ImageSources, Job
 from scripts.runtime import InputError, rank, share
-
-Job = dict[str, Any]
 
 ROLES = ("fixed", "moving")
 _EXTRAS = ("mask", "label", "landmarks")
@@ -35,16 +30,16 @@ def registration_jobs(
 ) -> list[Job]:
     """The jobs of a run.
 
-    The results of one pair go into `output_dir` itself; of a list or a dataset, each into a folder of its own there,
-    and pairs are left out whose results are already there, made from the same files with the same settings.
+    The results of one pair go into `output_dir` itself; those of a list or a dataset each into a folder of its own
+    there, and pairs are left out whose results are already there, made from the same files with the same settings.
 
     Args:
-        output_dir: where the results go.
-        files: of one pair: `fixed`, `moving`, and `fixed_mask`, `moving_label` and so on; None where not given.
+        output_dir: folder for the results.
+        files: files of one pair: `fixed`, `moving`, `fixed_mask`, `moving_label` and so on; None where not given.
         pairs: instead, a CSV file with a header, or a JSON file with a list of objects, of the same names, with paths
             relative to itself. A column `name` names the folders, `FIXED_MOVING` otherwise.
         dataset_dir: instead, a Learn2Reg dataset.
-        section: of its JSON; its validation pairs where None.
+        section: name of a list of pairs in its JSON; its validation pairs where None.
         settings: what else the results depend on, as `metrics.json` holds it.
 
     Returns:
@@ -57,14 +52,20 @@ def registration_jobs(
     if sum((bool(given), pairs is not None, dataset_dir is not None)) != 1 or (given and not set(ROLES) <= set(given)):
         raise InputError("give either --fixed and --moving, or --pairs, or --dataset_dir")
     if given:
-        return [{**_job(given), "folder": str(output_dir)}]
-    jobs = _dataset_jobs(str(dataset_dir), section) if pairs is None else _listed_jobs(Path(pairs).expanduser())
-    for name, count in Counter(job["name"] for job in jobs).items():
+        return [_job(given, lambda name: str(output_dir))]
+
+    def folder(name: str) -> str:
+        return str(Path(output_dir) / name)
+
+    if pairs is None:
+        jobs = _dataset_jobs(str(dataset_dir), section, folder)
+    else:
+        jobs = _listed_jobs(Path(pairs).expanduser(), folder)
+    for name, count in Counter(job.name for job in jobs).items():
         if count > 1:
             raise InputError(
                 f"{pairs or dataset_dir}: {count} pairs would be written to {name}; name them in a column 'name'"
             )
-    jobs = [{**job, "folder": str(Path(output_dir) / job["name"])} for job in jobs]
     left = [job for job in jobs if not _is_finished(job, settings or {})]
     if len(left) < len(jobs):
         print(f"{len(jobs) - len(left)} of {len(jobs)} pairs are finished already")
@@ -85,20 +86,25 @@ def shared_jobs(**arguments: Any) -> list[Job]:
     return share(found[0] or [])
 
 
-def _job(paths: Mapping[str, str]) -> Job:
-    job: Job = {role: {"image": paths[role]} for role in ROLES}
-    for role in ROLES:
-        job[role] |= {extra: paths[f"{role}_{extra}"] for extra in _EXTRAS if paths.get(f"{role}_{extra}")}
-    job["name"] = paths.get("name") or "_".join(scan_name(paths[role]) for role in ROLES)
-    return job
+def _job(paths: Mapping[str, str], folder: Callable[[str], str]) -> Job:
+    name = paths.get("name") or "_".join(scan_name(paths[role]) for role in ROLES)
+    fixed, moving = (
+        ImageSources(image=paths[role], **{extra: paths.get(f"{role}_{extra}") or None for extra in _EXTRAS})
+        for role in ROLES
+    )
+    return Job(name=name, folder=folder(name), fixed=fixed, moving=moving)
 
 
-def _dataset_jobs(dataset_dir: str, section: str | None) -> list[Job]:
-    found = validation_pairs(dataset_dir, section)
-    return [{**pair, "name": "_".join(scan_name(pair[role]["image"]) for role in ROLES)} for pair in found]
+def _dataset_jobs(dataset_dir: str, section: str | None, folder: Callable[[str], str]) -> list[Job]:
+    jobs = []
+    for pair in validation_pairs(dataset_dir, section):
+        fixed, moving = (ImageSources(**pair[role]) for role in ROLES)
+        name = "_".join(scan_name(pair[role]["image"]) for role in ROLES)
+        jobs.append(Job(name=name, folder=folder(name), fixed=fixed, moving=moving))
+    return jobs
 
 
-def _listed_jobs(file: Path) -> list[Job]:
+def _listed_jobs(file: Path, folder: Callable[[str], str]) -> list[Job]:
     if not file.is_file():
         raise InputError(f"{file}: no such file; give a CSV or JSON list of pairs")
     rows = _json_rows(file) if file.suffix.lower() == ".json" else _csv_rows(file)
@@ -118,7 +124,7 @@ def _listed_jobs(file: Path) -> list[Job]:
         resolved = {
             k: v if k == "name" else os.path.abspath(file.parent / Path(v).expanduser()) for k, v in values.items()
         }
-        jobs.append(_job(resolved))
+        jobs.append(_job(resolved, folder))
     return jobs
 
 
@@ -146,8 +152,9 @@ def _json_rows(file: Path) -> Sequence[Mapping[str, Any]]:
 def _is_finished(job: Job, settings: Mapping[str, Any]) -> bool:
     """Whether its metrics.json, which is written last, tells of the same files and settings."""
     try:
-        metrics = json.loads((Path(job["folder"]) / "metrics.json").read_text(encoding="utf-8"))
-        same_files = all(metrics[role]["sha256"] == file_sha256(job[role]["image"]) for role in ROLES)
+        metrics = json.loads((Path(job.folder) / "metrics.json").read_text(encoding="utf-8"))
+        images = zip(ROLES, (job.fixed.image, job.moving.image), strict=True)
+        same_files = all(metrics[role]["sha256"] == file_sha256(source_name(image)) for role, image in images)
         return same_files and metrics["settings"] == json.loads(json.dumps(settings))
     except (OSError, ValueError, KeyError, TypeError):
         return False

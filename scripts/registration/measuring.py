@@ -1,10 +1,8 @@
-"""What a registration is worth, in numbers: the content of metrics.json."""
+"""The quality of a registration in numbers: the content of metrics.json."""
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,65 +10,129 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scripts.geometry import Affine, resample
+from scripts.geometry import Affine, Transform, resample
 from scripts.io import header_facts
 from scripts.metrics import dice_per_label, hd95_per_label, lncc, non_diffeomorphic_volume, percent_folding, sdlogj
 from scripts.registration.jobs import ROLES
-from scripts.registration.steps import grid_spacing
+from scripts.registration.pair import LoadedImage, MeasuredRegistration, PredictedPair, Registration, advanced
 from scripts.report import judge
-from scripts.runtime import stage
+from scripts.runtime import bundle_version, timed
 from scripts.spatial import warp
 
 _PACKAGES = ("torch", "monai", "nibabel", "simpleitk")
 
 
-class Measure:
-    """Adds `metrics` to a pair, the dict that metrics.json holds; `before` is after the affine alignment.
+def measure(
+    registration: Registration, settings: Mapping[str, Any], labels: Sequence[int] | None = None
+) -> MeasuredRegistration:
+    """Measure a registration; `_before` is after the affine map alone.
 
     Args:
+        registration: what to measure; its inverse consistency where it has the inverse.
         settings: what the result depends on beside the images, noted as it is.
-        labels: to score; where None or empty, those of the two label maps.
-        bundle_root: whose version is noted as well.
+        labels: labels to score; where None or empty, those of the two label maps.
     """
-
-    def __init__(
-        self, settings: Mapping[str, Any], labels: Sequence[int] | None = None, bundle_root: str = "."
-    ) -> None:
-        self.settings = settings
-        self.labels = labels
-        metadata = json.loads((Path(bundle_root) / "configs" / "metadata.json").read_text(encoding="utf-8"))
-        self.bundle_version = metadata["version"]
-
-    def __call__(self, pair: Mapping[str, Any]) -> dict[str, Any]:
-        """Measure one pair, after `ToWorld` and, for its consistency, `Invert`."""
-        stages = dict(pair["stages"])
-        with stage(stages, "measure"):
-            figures = _similarity(pair) | _regularity(pair) | _inverse_consistency(pair)
-            figures |= _label_overlap(pair, self.labels) | _landmark_error(pair)
-        inputs = {role: header_facts(pair[f"{role}_scan"]) | {"warnings": pair["warnings"][role]} for role in ROLES}
-        metrics = {**inputs, "settings": dict(self.settings), **figures, "affine": _describe(pair["affine"])}
-        if "refinement" in pair:
-            metrics["refinement"] = pair["refinement"]
-        verdict, reasons = judge(metrics)
-        versions = {name: version(name) for name in _PACKAGES}
-        return {
-            **pair,
-            "stages": stages,
-            "metrics": {
-                "verdict": verdict,
-                "reasons": reasons,
-                **metrics,
-                "stages": stages,
-                "device": pair["device"],
-                "threads": torch.get_num_threads(),
-                "versions": {"msfbnet": self.bundle_version, "python": platform.python_version(), **versions},
-            },
-        }
+    timings = dict(registration.timings)
+    with timed(timings, "measure"):
+        numbers = _similarity(registration) | _regularity(registration) | inverse_consistency(registration)
+        numbers |= label_overlap(registration, labels) | landmark_error(registration)
+    images = {role: _image_facts(image) for role, image in zip(ROLES, registration.images, strict=True)}
+    metrics: dict[str, Any] = {
+        **images,
+        "settings": dict(settings),
+        **numbers,
+        "affine": describe_affine(registration.affine),
+    }
+    if registration.refinement is not None:
+        metrics["refinement"] = registration.refinement
+    verdict, reasons = judge(metrics)
+    metrics = {
+        "verdict": verdict,
+        "reasons": reasons,
+        **metrics,
+        "timings": timings,
+        "device": registration.device,
+        "threads": torch.get_num_threads(),
+        "versions": {"msfbnet": bundle_version(), "python": platform.python_version()}
+        | {name: version(name) for name in _PACKAGES},
+    }
+    return advanced(MeasuredRegistration, registration, metrics=metrics, timings=timings)
 
 
-def _similarity(pair: Mapping[str, Any]) -> dict[str, float]:
-    image, field = pair["image"], pair["pred"]
-    fixed, moving = torch.from_numpy(pair["foregrounds"])
+def inverse_consistency(registration: Registration, points: int = 100_000) -> dict[str, float]:
+    """Distance of points of the fixed brain from themselves after both warps, as they are saved."""
+    if registration.inverse_warp is None:
+        return {}
+    voxels = np.argwhere(registration.foregrounds[0])
+    start = Affine(registration.grid.affine)(voxels[:: max(1, len(voxels) // points)].astype(np.float64))
+    error = np.linalg.norm(registration.inverse_warp(registration.warp(start)) - start, axis=1)
+    return {
+        "inverse_consistency_mean_mm": float(error.mean()),
+        "inverse_consistency_max_mm": float(error.max()),
+    }
+
+
+def label_overlap(registration: Registration, labels: Sequence[int] | None) -> dict[str, float]:
+    """Mean Dice and HD95 over the labels, where both images have them."""
+    fixed_map, moving_map = (image.label for image in registration.images)
+    if fixed_map is None or moving_map is None:
+        return {}
+    fixed_grid, moving_affine = registration.fixed.scan.grid, registration.moving.scan.affine
+    # Consecutive codes from 0, the background's, as label maps hold any whole numbers.
+    values, codes = np.unique(np.concatenate([[0], fixed_map.ravel(), moving_map.ravel()]), return_inverse=True)
+    codes = (codes[1:] - codes[0]).astype(np.int64) % len(values)
+    fixed = torch.from_numpy(codes[: fixed_map.size].reshape(fixed_map.shape))
+    moving = codes[fixed_map.size :].reshape(moving_map.shape)
+    zero = int(np.searchsorted(values, 0))
+    wanted = [
+        (code - zero) % len(values)
+        for code, value in enumerate(values.tolist())
+        if value != 0 and (not labels or value in labels)
+    ]
+    spacing = fixed_grid.spacing.tolist()
+    metrics: dict[str, float] = {}
+    transforms: tuple[tuple[str, Transform], ...] = (("_before", Affine(registration.affine)), ("", registration.warp))
+    for suffix, transform in transforms:
+        moved = torch.from_numpy(resample(moving, moving_affine, fixed_grid, transform, "nearest"))
+        metrics[f"dice{suffix}"] = _mean(dice_per_label(fixed, moved, wanted, torch.from_numpy(moving)))
+        metrics[f"hd95{suffix}"] = _mean(hd95_per_label(fixed, moved, wanted, spacing, torch.from_numpy(moving)))
+    return metrics
+
+
+def landmark_error(registration: Registration) -> dict[str, float]:
+    """Mean distance of the landmarks, mm, where both images have them."""
+    fixed, moving = (image.landmarks for image in registration.images)
+    if fixed is None or moving is None:
+        return {}
+    transforms: tuple[tuple[str, Transform], ...] = (
+        ("_before", Affine(registration.affine)),
+        ("", registration.transform),
+    )
+    return {
+        f"tre{suffix}": float(np.linalg.norm(transform(fixed) - moving, axis=1).mean())
+        for suffix, transform in transforms
+    }
+
+
+def describe_affine(matrix: NDArray[np.float64]) -> dict[str, Any]:
+    """The matrix, and its rotation and scales by polar and singular value decomposition."""
+    left, scales, right = np.linalg.svd(matrix[:3, :3])
+    rotation = left @ right
+    angle = np.arccos(np.clip((np.trace(rotation) * np.sign(np.linalg.det(rotation)) - 1) / 2, -1, 1))
+    return {
+        "matrix": matrix.tolist(),
+        "rotation_degrees": float(np.degrees(angle)),
+        "scale": scales.tolist(),
+    }
+
+
+def _image_facts(image: LoadedImage) -> dict[str, Any]:
+    return header_facts(image.scan) | {"warnings": list(image.warnings)}
+
+
+def _similarity(pair: PredictedPair) -> dict[str, float]:
+    image, field = torch.from_numpy(pair.image), pair.field
+    fixed, moving = torch.from_numpy(pair.foregrounds)
     moved = warp(moving[None, None].byte(), field[None], mode="nearest")[0, 0] > 0
     return {
         "lncc_before": lncc(image, torch.zeros_like(field)).item(),
@@ -84,78 +146,17 @@ def _dice(first: Tensor, second: Tensor) -> float:
     return (2.0 * (first & second).sum() / (first.sum() + second.sum())).item()
 
 
-def _regularity(pair: Mapping[str, Any]) -> dict[str, float]:
-    field, inside = pair["pred"], torch.from_numpy(pair["foregrounds"][0])
-    lengths = grid_spacing(pair) * torch.linalg.vector_norm(field, dim=0)[inside]
+def _regularity(pair: PredictedPair) -> dict[str, float]:
+    field, inside = pair.field, torch.from_numpy(pair.foregrounds[0])
+    lengths = float(pair.grid.spacing[0]) * torch.linalg.vector_norm(field, dim=0)[inside]
     return {
-        "folding_percent": percent_folding(field, inside).item(),
-        "ndv_percent": non_diffeomorphic_volume(field, inside).item(),
+        "foreground_folding_percent": percent_folding(field, inside).item(),
+        "foreground_ndv_percent": non_diffeomorphic_volume(field, inside).item(),
         "sdlogj": sdlogj(field).item(),
         "mean_displacement_mm": lengths.mean().item(),
         "max_displacement_mm": lengths.max().item(),
     }
 
 
-def _inverse_consistency(pair: Mapping[str, Any], points: int = 100_000) -> dict[str, float]:
-    """How far a point of the fixed brain is from itself after both fields, as they are saved."""
-    if "inverse_warp" not in pair:
-        return {}
-    voxels = np.argwhere(pair["foregrounds"][0])
-    there = Affine(pair["grid"].affine)(voxels[:: max(1, len(voxels) // points)].astype(np.float64))
-    error = np.linalg.norm(pair["inverse_warp"](pair["warp"](there)) - there, axis=1)
-    return {
-        "inverse_consistency_mean_mm": float(error.mean()),
-        "inverse_consistency_max_mm": float(error.max()),
-    }
-
-
-def _label_overlap(pair: Mapping[str, Any], labels: Sequence[int] | None) -> dict[str, float]:
-    if not all(f"{role}_label" in pair for role in ROLES):
-        return {}
-    fixed_scan, moving_scan = (pair[f"{role}_scan"] for role in ROLES)
-    grids = (moving_scan.affine, fixed_scan.grid)
-    # Consecutive codes from 0, the background's, as label maps hold any whole numbers.
-    maps = [pair[f"{role}_label"].ravel() for role in ROLES]
-    values, codes = np.unique(np.concatenate([[0], *maps]), return_inverse=True)
-    codes = (codes[1:] - codes[0]).astype(np.int64) % len(values)
-    fixed = torch.from_numpy(codes[: maps[0].size].reshape(fixed_scan.array.shape))
-    moving = codes[maps[0].size :].reshape(moving_scan.array.shape)
-    zero = int(np.searchsorted(values, 0))
-    wanted = [
-        (code - zero) % len(values)
-        for code, value in enumerate(values.tolist())
-        if value != 0 and (not labels or value in labels)
-    ]
-    spacing = fixed_scan.grid.spacing.tolist()
-    figures: dict[str, float] = {}
-    for suffix, transform in (("_before", Affine(pair["affine"])), ("", pair["warp"])):
-        moved = torch.from_numpy(resample(moving, *grids, transform, "nearest"))
-        figures[f"dice{suffix}"] = _mean(dice_per_label(fixed, moved, wanted, torch.from_numpy(moving)))
-        figures[f"hd95{suffix}"] = _mean(hd95_per_label(fixed, moved, wanted, spacing, torch.from_numpy(moving)))
-    return figures
-
-
-def _landmark_error(pair: Mapping[str, Any]) -> dict[str, float]:
-    if not all(f"{role}_points" in pair for role in ROLES):
-        return {}
-    fixed, moving = (pair[f"{role}_points"] for role in ROLES)
-    return {
-        f"tre{suffix}": float(np.linalg.norm(transform(fixed) - moving, axis=1).mean())
-        for suffix, transform in (("_before", Affine(pair["affine"])), ("", pair["transform"]))
-    }
-
-
 def _mean(values: Tensor) -> float:
     return values.nanmean().item()
-
-
-def _describe(matrix: NDArray[np.float64]) -> dict[str, Any]:
-    """The matrix, and its rotation and scales by polar and singular value decomposition."""
-    left, scales, right = np.linalg.svd(matrix[:3, :3])
-    rotation = left @ right
-    angle = np.arccos(np.clip((np.trace(rotation) * np.sign(np.linalg.det(rotation)) - 1) / 2, -1, 1))
-    return {
-        "matrix": matrix.tolist(),
-        "rotation_degrees": float(np.degrees(angle)),
-        "scale": scales.tolist(),
-    }

@@ -1,35 +1,36 @@
-"""Many registrations in a row: one that fails doesn't stop the others, and the end tells how all of them went."""
+"""Many registrations in a row: one that fails does not stop the others, and the end tells how all of them went."""
 
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from ignite.engine import Engine, Events
 
+from scripts.registration.pair import Failure
 from scripts.runtime import InputError, QualityError, find_input_error, gathered, wait_for_others
 
 
 class Attempt:
     """A step of a registration that is passed over where an earlier one has failed.
 
-    What goes wrong is kept in the pair as `error`, together with its name, and told at the end by `Outcomes`.
+    What goes wrong becomes a `Failure`, which `Outcomes` tells of at the end.
 
     Args:
-        step: takes a pair and returns a pair.
+        step: function that takes a job or a pair and returns a pair.
     """
 
     def __init__(self, step: Callable[[Any], Any]) -> None:
         self.step = step
 
-    def __call__(self, pair: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Try it."""
-        if "error" in pair:
+    def __call__(self, pair: Any) -> Any:
+        """The step's result, or a `Failure`."""
+        if isinstance(pair, Failure):
             return pair
         try:
             return self.step(pair)
         except Exception as error:
-            return {"name": pair["name"], "error": find_input_error(error) or error}
+            return Failure(pair.name, find_input_error(error) or error)
 
 
 class Outcomes:
@@ -44,17 +45,17 @@ class Outcomes:
         self.failed: dict[str, str] = {}
 
     def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator whose output is a pair."""
+        """Attach to an evaluator whose output is a `MeasuredRegistration` or a `Failure`."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
 
     def collect(self, engine: Engine) -> None:
         """Note how a pair went."""
         self.count += 1
         pair = engine.state.output
-        if "error" in pair:
-            self.errors[pair["name"]] = pair["error"]
-        elif pair["metrics"]["verdict"] == "fail":
-            self.failed[pair["name"]] = "; ".join(pair["metrics"]["reasons"])
+        if isinstance(pair, Failure):
+            self.errors[pair.name] = pair.error
+        elif pair.metrics["verdict"] == "fail":
+            self.failed[pair.name] = "; ".join(pair.metrics["reasons"])
 
     def raise_errors(self) -> None:
         """End the run if pairs could not be registered.

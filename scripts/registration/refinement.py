@@ -1,22 +1,21 @@
-"""Refinement of a predicted field on the pair itself: a few steps of instance optimisation, on the CPU or a GPU."""
+"""Refinement of a predicted field on the pair itself: a few steps of instance optimization, on the CPU or a GPU."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from monai.transforms import Transform
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from scripts.losses import LNCCLoss, SmoothnessLoss
 from scripts.metrics import lncc
-from scripts.runtime import InputError, stage
+from scripts.registration.pair import PredictedPair, advanced
+from scripts.runtime import InputError, timed
 from scripts.spatial import bounded_spline, compose, jacobian_determinant, resize_field, warp
 from scripts.spatial.jacobian import TETRAHEDRA
 
 # Coarse to fine: the image's size over that of the grid, knots of the updates in voxels of that grid, and the share of
-# the steps that are done when the stage is. At full size a step takes eight times as long as at half the size.
-STAGES = ((2, 2, 0.4), (2, 1, 0.8), (1, 2, 0.9), (1, 1, 1.0))
+# the steps that are done when the level is. At full size a step takes eight times as long as at half the size.
+LEVELS = ((2, 2, 0.4), (2, 1, 0.8), (1, 2, 0.9), (1, 1, 1.0))
 LEAST_SIZE = 8  # voxels along an axis, below which it is not divided
 ROUND = 25  # steps at most on one update, which moves by no more than BOUND of its knots' distance
 BOUND = 0.4  # see `bounded_spline`
@@ -42,39 +41,39 @@ class Refinement(NamedTuple):
     similarity_after: float
 
 
-class Refine(Transform):
-    """Refine the field of a pair: changes `pred`, and adds `refinement`, a dict of figures.
-
-    Args:
-        steps: of the optimisation; 0 leaves the pair as it is.
-        device: where to compute.
+def read_steps(steps: int | str) -> int:
+    """What the option `--refine` says.
 
     Raises:
-        InputError: if `steps` is no whole number from 0.
+        InputError: if it is no whole number from 0.
     """
+    if not str(steps).isdecimal():
+        raise InputError(f"--refine {steps}: want a whole number of steps, 0 for no refinement")
+    return int(steps)
 
-    def __init__(self, steps: int | str, device: torch.device | str) -> None:
-        if not str(steps).isdecimal():
-            raise InputError(f"--refine {steps}: want a whole number of steps, 0 for no refinement")
-        self.steps = int(steps)
-        self.device = device
 
-    def __call__(self, pair: Mapping[str, Any]) -> dict[str, Any]:
-        """Refine it."""
-        refined = dict(pair)
-        if self.steps > 0:
-            with stage(refined["stages"], "refine"):
-                image, start = pair["image"][None].to(self.device), pair["pred"][None].to(self.device)
-                field, before, after = refine(image, start, self.steps)
-            figures = {"steps": self.steps, "lncc_before": before, "lncc_after": after, "gain": after - before}
-            refined |= {"pred": field[0].cpu(), "refinement": figures}
-        return refined
+def refine_pair(pair: PredictedPair, steps: int, device: torch.device | str) -> PredictedPair:
+    """Refine the field of a pair: see `refine`.
+
+    Args:
+        pair: images and field.
+        steps: steps of the optimization; 0 leaves the pair as it is.
+        device: device that computes.
+    """
+    if steps == 0:
+        return pair
+    timings = dict(pair.timings)
+    with timed(timings, "refine"):
+        image = torch.from_numpy(pair.image)[None].to(device)
+        field, before, after = refine(image, pair.field[None].to(device), steps)
+    refinement = {"steps": steps, "lncc_before": before, "lncc_after": after, "gain": after - before}
+    return advanced(PredictedPair, pair, field=field[0].cpu(), refinement=refinement, timings=timings)
 
 
 def refine(image: Tensor, field: Tensor, steps: int) -> Refinement:
     """Improve a field by gradient descent on this one pair (Balakrishnan et al., TMI 2019, call it instance-specific).
 
-    Composes it with updates, bounded splines first of wide knots, then of narrow ones, that minimise LNCC + smoothness
+    Composes it with updates, bounded splines first of wide knots, then of narrow ones, that minimize LNCC + smoothness
     of the whole field and of its departure from the one given + lack of volume of its tetrahedra: on images and fields
     of half the size, at last on whole ones. The result is used only as far as it is better: where it is no more similar
     than the field given, or folds at more voxels, half of the change is tried, then a quarter and an eighth, and at
@@ -89,7 +88,7 @@ def refine(image: Tensor, field: Tensor, steps: int) -> Refinement:
         A field that is at least as similar and folds at no more voxels, by any of the ten tetrahedra.
     """
     before, folds = lncc(image[0], field[0]).item(), _count_folded(field)
-    refined = _optimise(image, field, steps)
+    refined = _optimize(image, field, steps)
     for shrink in (1.0, 0.5, 0.25, 0.125):
         candidate = torch.lerp(field, refined, shrink)
         after = lncc(image[0], candidate[0]).item()
@@ -99,10 +98,10 @@ def refine(image: Tensor, field: Tensor, steps: int) -> Refinement:
     return Refinement(field, before, before)
 
 
-def _optimise(image: Tensor, field: Tensor, steps: int) -> Tensor:
-    """Optimise stage by stage; what only a finer grid than a stage's can hold of the field stays."""
+def _optimize(image: Tensor, field: Tensor, steps: int) -> Tensor:
+    """Optimize level by level; what only a finer grid than a level's can hold of the field stays."""
     done, given = 0, field
-    for factor, knots, share in STAGES:
+    for factor, knots, share in LEVELS:
         size = [max(n // factor, min(n, LEAST_SIZE)) for n in image.shape[2:]]
         small = interpolate(image, size=size, mode="area")
         origin, start = resize_field(given, size), resize_field(field, size)
@@ -120,7 +119,7 @@ def _updated(image: Tensor, field: Tensor, origin: Tensor, knots: int, steps: in
     size = list(image.shape[2:])
     coefficients = field.new_zeros((1, 3, *(max(n // knots, 1) for n in size)), requires_grad=True)
     similarity, smoothness = LNCCLoss(), SmoothnessLoss()
-    optimiser = torch.optim.Adam([coefficients], lr=LEARNING_RATE, eps=0.01)
+    optimizer = torch.optim.Adam([coefficients], lr=LEARNING_RATE, eps=0.01)
 
     def composed() -> Tensor:
         return compose(field, resize_field(BOUND * bounded_spline(coefficients), size))
@@ -132,10 +131,10 @@ def _updated(image: Tensor, field: Tensor, origin: Tensor, knots: int, steps: in
         lack = (LEAST_VOLUME - volume).relu().mean()
         rough = SMOOTHNESS_WEIGHT * smoothness(current) + DEPARTURE_WEIGHT * smoothness(current - origin)
         loss = similarity(warp(moving, current), fixed) + rough + VOLUME_WEIGHT * lack
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         # Summed over the voxels: Adam makes full steps of whatever is not next to zero, which a mean always is.
         (loss * fixed.numel()).backward()
-        optimiser.step()
+        optimizer.step()
     with torch.no_grad():
         return composed()
 

@@ -1,7 +1,7 @@
 """What is done with transforms once they are there: moving images and points, other formats, the Jacobian."""
 
+import logging
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +16,9 @@ from scripts.io import (
     Series,
     check_folder,
     check_output,
-    image_grid,
     looks_like_labels,
     open_series,
+    read_grid,
     read_points,
     read_transform,
     save_image,
@@ -29,6 +29,8 @@ from scripts.io import (
 from scripts.runtime import InputError
 
 Paths = str | Sequence[str]
+
+logger = logging.getLogger(__name__)
 
 IMAGE_ENDINGS = (".nii", ".nii.gz")
 
@@ -66,17 +68,15 @@ def apply(
     outputs = _outputs(inputs, output)
     for path in outputs:
         check_output(path, [*transforms, *inputs, reference], IMAGE_ENDINGS)
-    grid = image_grid(reference, assume_ras)
+    grid = read_grid(reference, assume_ras)
     images = [open_series(path, assume_ras) for path in inputs]
-    pull = _composed(transforms, inverse)
+    pull = composed(transforms, inverse)
     if sum(image.count or 1 for image in images) > 1 and not isinstance(pull, Field):
         # Computed once for all volumes.
         pull = as_field(pull, grid)
     for image, path in zip(images, outputs, strict=True):
-        mode = interpolation
-        if mode == "auto":
-            mode = "nearest" if looks_like_labels(next(image.volumes())) else "linear"
-        save_series(path, _moved(image, grid, pull, mode), grid, image)
+        mode = interpolation_mode(image, interpolation)
+        save_series(path, moved_volumes(image, grid, pull, mode), grid, image)
         print(f"{path}: {mode} interpolation" + (f", {image.count} volumes" if image.count else ""), flush=True)
 
 
@@ -103,7 +103,7 @@ def points(
     check_output(output, [*transforms, input, *([to] if to else [])], (".csv",))
     start = read_points(input, space)
     target = _partners(start, read_points(to, space), to) if to else None
-    end = replace(start, positions=_composed(transforms, inverse)(start.positions))
+    end = replace(start, positions=composed(transforms, inverse)(start.positions))
     columns = {}
     if target is not None:
         for when, column, found in (("before", "distance_before_mm", start), ("after", "distance_mm", end)):
@@ -137,9 +137,9 @@ def convert(
         InputError: for bad files, or if the formats need an image that is not given.
     """
     check_output(output, [path for path in (transform, fixed, moving) if path])
-    grids = [image_grid(path) if path else None for path in (fixed, moving)]
+    grids = [read_grid(path) if path else None for path in (fixed, moving)]
     read = read_transform(transform, source, *grids)
-    write_transform(output, read, to, grids[0] or _own_grid(read, transform, "--fixed"), grids[1])
+    write_transform(output, read, to, grids[0] or own_grid(read, transform, "--fixed"), grids[1])
     print(f"{output}: {to}")
 
 
@@ -156,8 +156,8 @@ def jacobian(transform: Paths, output: str, reference: str | None = None) -> Non
     """
     transforms = _paths(transform)
     check_output(output, [*transforms, *([reference] if reference else [])], IMAGE_ENDINGS)
-    whole = _composed(transforms)
-    grid = image_grid(reference) if reference else _own_grid(whole, transforms[0], "--reference")
+    whole = composed(transforms)
+    grid = read_grid(reference) if reference else own_grid(whole, transforms[0], "--reference")
     determinant = jacobian_map(as_field(whole, grid))
     save_image(output, determinant.astype(np.float32), grid.affine)
     folded = 100 * np.mean(determinant <= 0)
@@ -186,13 +186,13 @@ def _outputs(inputs: Sequence[str], output: str) -> list[str]:
     return [str(Path(output) / name) for name in names]
 
 
-def _composed(paths: Sequence[str], inverse: bool = False) -> Transform:
+def composed(paths: Sequence[str], inverse: bool = False) -> Transform:
     read = [read_transform(path) for path in paths]
     whole = read[0] if len(read) == 1 else Chain(read[::-1])
     return whole.inverse() if inverse else whole
 
 
-def _own_grid(transform: Transform, path: str, option: str) -> Grid:
+def own_grid(transform: Transform, path: str, option: str) -> Grid:
     """The grid that a transform's file has, on the side that it starts from."""
     while isinstance(transform, Chain):
         transform = transform.transforms[-1]
@@ -201,7 +201,22 @@ def _own_grid(transform: Transform, path: str, option: str) -> Grid:
     return transform.grid
 
 
-def _moved(image: Series, grid: Grid, transform: Transform, mode: str) -> Iterator[NDArray[Any]]:
+def interpolation_mode(image: Series, interpolation: str) -> str:
+    """`linear` or `nearest`; for `auto` nearest where an image looks like labels (see `looks_like_labels`)."""
+    if interpolation != "auto":
+        return interpolation
+    return "nearest" if looks_like_labels(next(image.volumes())) else "linear"
+
+
+def moved_volumes(image: Series, grid: Grid, transform: Transform, mode: str) -> Iterator[NDArray[Any]]:
+    """Pull the volumes of an image onto a grid, one by one; see `apply`.
+
+    Args:
+        image: an image or a series.
+        grid: grid of the result.
+        transform: points of the grid to points of the image, RAS mm.
+        mode: `linear` or `nearest`.
+    """
     outside, holes = None, 0
     for values in image.volumes():
         if mode == "linear" and values.dtype.kind == "f":
@@ -213,7 +228,7 @@ def _moved(image: Series, grid: Grid, transform: Transform, mode: str) -> Iterat
             outside = 0 if mode == "nearest" else value_outside(values)
         yield resample(values, image.grid.affine, grid, transform, mode, outside)
     if holes:
-        print(f"warning: {image.path}: {holes} voxels are NaN or infinite; taken as 0", file=sys.stderr)
+        logger.warning("%s: %d voxels are NaN or infinite; taken as 0", image.path, holes)
 
 
 def _partners(start: Points, target: Points, path: str) -> NDArray[np.float64]:

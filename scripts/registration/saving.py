@@ -7,8 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from scripts.geometry import Field, resample, value_outside
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scripts.geometry import resample, value_outside
 from scripts.io import (
+    IN_MEMORY,
     finite_or_none,
     save_affine,
     save_composite,
@@ -16,73 +21,83 @@ from scripts.io import (
     save_itk_field,
     write_complete,
 )
-from scripts.registration.jobs import ROLES
-from scripts.registration.steps import grid_spacing
+from scripts.registration.pair import MeasuredRegistration, Registration, advanced
 from scripts.report import registration_report, reuse_commands
-from scripts.runtime import stage
+from scripts.runtime import timed
 from scripts.spatial import warp
 
 
-class SaveRegistration:
-    """Write what a registration leaves, all of it or nothing, into the pair's `folder`.
+def save_pair(registration: MeasuredRegistration, composite: bool) -> MeasuredRegistration:
+    """Save a registration into the folder of its job, and print its verdict: see `save_registration`."""
+    folder = Path(registration.job.folder)
+    saved = save_registration(registration, folder, composite)
+    print(f"{registration.name}: {saved.metrics['verdict']}, {folder / 'report.html'}")
+    return saved
+
+
+def save_registration(registration: MeasuredRegistration, folder: Path, composite: bool) -> MeasuredRegistration:
+    """Write what a registration leaves, all of it or nothing.
 
     `moved.nii.gz`, the moving image in the fixed space, in the moving image's data type; `warp.nii.gz` and
-    `inverse_warp.nii.gz`, ITK vector fields on the fixed and the moving image's own grid, the affine in them;
+    `inverse_warp.nii.gz`, ITK vector fields on the fixed and the moving image's own grid, the affine map in them;
     `affine.mat` (ITK); `metrics.json` and `report.html`.
 
     Args:
-        composite: write `transform.h5`, too: affine and field apart, in an ITK composite.
+        registration: the results.
+        folder: folder for the files; made where it is missing.
+        composite: write `transform.h5`, too: affine map and deformation apart, in an ITK composite.
+
+    Returns:
+        The registration, with the time that this took.
     """
-
-    def __init__(self, composite: bool) -> None:
-        self.composite = composite
-
-    def __call__(self, pair: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Save one pair."""
-        folder = Path(pair["folder"])
-        folder.mkdir(parents=True, exist_ok=True)
-        stages = dict(pair["stages"])
-        with TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
-            target = Path(unfinished)
-            with stage(stages, "save"):
-                _write_images(target, pair)
-                if self.composite:
-                    save_composite(target / "transform.h5", pair["affine"], _deformable_part(pair))
-            metrics = pair["metrics"] | {"stages": stages}
-            with stage(stages, "report"):
-                _write_report(target / "report.html", pair, metrics)
-            _write_metrics(target, metrics)
-            # metrics.json comes last: a folder that has it is complete.
-            for file in sorted(target.iterdir(), key=lambda file: file.name == "metrics.json"):
-                os.replace(file, folder / file.name)
-        print(f"{pair['name']}: {metrics['verdict']}, {folder / 'report.html'}")
-        return {**pair, "metrics": metrics}
+    folder.mkdir(parents=True, exist_ok=True)
+    timings = dict(registration.timings)
+    with TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
+        target = Path(unfinished)
+        with timed(timings, "save"):
+            _write_transforms(target, registration, composite)
+        metrics = {**registration.metrics, "timings": timings}
+        with timed(timings, "report"):
+            _write_report(target / "report.html", registration, folder, metrics)
+        write_metrics(target, metrics)
+        # metrics.json comes last: a folder that has it is complete.
+        for file in sorted(target.iterdir(), key=lambda file: file.name == "metrics.json"):
+            os.replace(file, folder / file.name)
+    return advanced(MeasuredRegistration, registration, metrics=metrics, timings=timings)
 
 
-def _write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Write `metrics.json`; what is not finite becomes null."""
     write_complete(
         folder / "metrics.json", lambda file: json.dump(finite_or_none(metrics), file, indent=2, allow_nan=False)
     )
 
 
-def _write_images(target: Path, pair: Mapping[str, Any]) -> None:
-    fixed, moving = (pair[f"{role}_scan"] for role in ROLES)
+def moved_image(registration: Registration) -> NDArray[Any]:
+    """The moving image on the fixed image's own grid, `(X, Y, Z)`: linear interpolation, once."""
+    fixed, moving = (image.scan for image in registration.images)
     outside = value_outside(moving.array)
-    moved = resample(moving.array, moving.affine, fixed.grid, pair["warp"], outside=outside)
-    save_image(target / "moved.nii.gz", moved, fixed.affine, moving.dtype, moving.slope, moving.inter)
-    for name in ("warp", "inverse_warp"):
-        save_itk_field(target / f"{name}.nii.gz", pair[name].displacement, pair[name].affine)
-    save_affine(target / "affine.mat", pair["affine"])
+    return resample(moving.array, moving.affine, fixed.grid, registration.warp, outside=outside)
 
 
-def _deformable_part(pair: Mapping[str, Any]) -> Field:
-    field: Field = pair["transform"].transforms[1]
-    return field
+def _write_transforms(target: Path, registration: Registration, composite: bool) -> None:
+    fixed, moving = (image.scan for image in registration.images)
+    save_image(
+        target / "moved.nii.gz", moved_image(registration), fixed.affine, moving.dtype, moving.slope, moving.inter
+    )
+    for name, field in (("warp", registration.warp), ("inverse_warp", registration.inverse_warp)):
+        if field is not None:
+            save_itk_field(target / f"{name}.nii.gz", field.displacement, field.affine)
+    save_affine(target / "affine.mat", registration.affine)
+    if composite:
+        save_composite(target / "transform.h5", registration.affine, registration.deformation)
 
 
-def _write_report(path: Path, pair: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
-    fixed, before = pair["image"]
-    moved = warp(before[None, None], pair["pred"][None])[0, 0]
-    commands = reuse_commands(pair["fixed_scan"].path, pair["moving_scan"].path, pair["folder"])
-    pictured = (fixed.numpy(), before.numpy(), moved.numpy(), pair["pred"].numpy())
-    registration_report(path, *pictured, metrics, commands, grid_spacing(pair))
+def _write_report(path: Path, registration: Registration, folder: Path, metrics: Mapping[str, Any]) -> None:
+    fixed, before = registration.image
+    field = registration.field
+    moved = warp(torch.from_numpy(np.ascontiguousarray(before))[None, None], field[None])[0, 0].numpy()
+    fixed_path, moving_path = (image.scan.path for image in registration.images)
+    commands = [] if IN_MEMORY in (fixed_path, moving_path) else reuse_commands(fixed_path, moving_path, folder)
+    spacing = float(registration.grid.spacing[0])
+    registration_report(path, fixed, before, moved, field.numpy(), metrics, commands, spacing)

@@ -1,239 +1,229 @@
-"""The steps of a registration: from the files of a job to transforms of the world.
+"""The steps of a registration: from the files of a job to the transform between its images.
 
-Each step takes a pair, a dict that begins as a job (see `jobs.registration_jobs`), and returns it with more in it.
-Images and labels keep their files' own axes; where they meet is the world, RAS mm, and the network's grid.
+Images and labels keep their files' own axes; they meet in the world, RAS mm, and on the network's grid.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
-from monai.transforms import Transform
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from scripts.datasets import foreground, looks_skull_stripped, scale_intensity
 from scripts.geometry import Affine, Chain, Field, align, as_field, network_grid, resample
-from scripts.io import load_keypoints, read_label, read_mask, read_points, read_scan, read_transform
-from scripts.registration.jobs import ROLES
+from scripts.io import as_positions, load_keypoints, read_label, read_mask, read_points, read_scan, read_transform
 from scripts.registration.outcomes import Attempt
-from scripts.runtime import InputError, stage
+from scripts.registration.pair import (
+    AlignedPair,
+    Failure,
+    ImageSources,
+    Job,
+    LoadedImage,
+    LoadedPair,
+    PredictedPair,
+    PreparedPair,
+    Registration,
+    advanced,
+)
+from scripts.runtime import InputError, timed
 
-Pair = dict[str, Any]
+# The affine map to start from: one to find, or a matrix `(4, 4)`, RAS mm.
+Init = Literal["affine", "rigid"] | NDArray[np.floating]
 
 
-class ReadPair(Transform):
-    """Read and check the files of a job.
-
-    Adds for each role, `fixed` and `moving`: `{role}_scan` (a `Scan`), and where the job has them `{role}_mask` and
-    `{role}_label`, `(X, Y, Z)` on the scan's grid, and `{role}_points`, `(N, 3)` RAS mm. Adds `warnings`, by role.
+def read_pair(
+    job: Job, volume: int | None = None, assume_ras: bool = False, expects_skull_stripped: bool = True
+) -> LoadedPair:
+    """Read and check the images of a job.
 
     Args:
-        volume: which one to take of an image with several.
+        job: the images.
+        volume: index of the volume to take of an image with several, from 0.
         assume_ras: take images whose header says nothing of their orientation as RAS.
         expects_skull_stripped: warn of whole heads that come without a mask.
 
     Raises:
         InputError: for whatever is wrong with the files.
     """
-
-    def __init__(self, volume: int | None, assume_ras: bool, expects_skull_stripped: bool) -> None:
-        self.volume = volume
-        self.assume_ras = assume_ras
-        self.expects_skull_stripped = expects_skull_stripped
-
-    def __call__(self, pair: Mapping[str, Any]) -> Pair:
-        """Read them."""
-        read: Pair = {**pair, "stages": {}, "warnings": {}}
-        with stage(read["stages"], "load"):
-            for role in ROLES:
-                self._read(read, role)
-        counts = [len(read[f"{role}_points"]) for role in ROLES if f"{role}_points" in read]
-        if len(set(counts)) == 2:
-            raise InputError(
-                f"{read['fixed_scan'].path} has {counts[0]} landmarks and {read['moving_scan'].path} has {counts[1]}: "
-                f"row i of both must be the same point; correct the files"
-            )
-        return read
-
-    def _read(self, pair: Pair, role: str) -> None:
-        files = pair[role]
-        scan = pair[f"{role}_scan"] = read_scan(files["image"], self.volume, self.assume_ras)
-        warnings = [*scan.warnings]
-        if "mask" in files:
-            mask = read_mask(files["mask"], scan, self.assume_ras)
-            pair[f"{role}_mask"] = mask.array
-            warnings += mask.warnings
-        elif self.expects_skull_stripped and not looks_skull_stripped(scan.array, scan.affine):
-            warnings.append(
-                "not skull-stripped, as it seems, while the network was trained on skull-stripped brains; "
-                f"strip it with HD-BET or SynthStrip, or give --{role}_mask"
-            )
-        if "label" in files:
-            label = read_label(files["label"], scan, self.assume_ras)
-            pair[f"{role}_label"] = label.array
-            warnings += label.warnings
-        if "landmarks" in files:
-            pair[f"{role}_points"] = read_points(files["landmarks"]).positions
-        elif "keypoints" in files:
-            pair[f"{role}_points"] = Affine(scan.affine)(load_keypoints(files["keypoints"]).numpy())
-        pair["warnings"][role] = warnings
-        for warning in warnings:
-            print(f"warning: {scan.path}: {warning}", file=sys.stderr)
+    timings: dict[str, dict[str, float]] = {}
+    with timed(timings, "load"):
+        fixed, moving = (
+            _read_image(files, role, volume, assume_ras, expects_skull_stripped)
+            for role, files in (("fixed", job.fixed), ("moving", job.moving))
+        )
+    if fixed.landmarks is not None and moving.landmarks is not None and len(fixed.landmarks) != len(moving.landmarks):
+        raise InputError(
+            f"{fixed.scan.path} has {len(fixed.landmarks)} landmarks and {moving.scan.path} has "
+            f"{len(moving.landmarks)}: row i of both must be the same point; correct the files"
+        )
+    return LoadedPair(job=job, fixed=fixed, moving=moving, timings=timings)
 
 
-class AlignPair(Transform):
-    """Find the affine map from the fixed to the moving image.
+def print_warnings(pair: LoadedPair) -> LoadedPair:
+    """Print what is odd about the files of a pair to stderr, one line each."""
+    for image in pair.images:
+        for warning in image.warnings:
+            print(f"warning: {image.scan.path}: {warning}", file=sys.stderr)
+    return pair
 
-    Adds `scaled`, both images `(X, Y, Z)` in [0, 1], and `affine`, `(4, 4)` RAS mm.
+
+def read_init(init: str) -> Init:
+    """What the option `--init` says.
 
     Args:
-        init: `affine`; `rigid`; `none`, the images lie in one world; or an ITK transform file.
-        seed: of the samples that the similarity is measured at.
+        init: `affine` or `rigid`, to find such a map; `none`, where the images lie in one world; or the path of an ITK
+            transform file.
 
     Raises:
-        InputError: if `init` is none of these, or an image shows nothing but background.
+        InputError: for anything else, or a file that holds more than an affine map.
     """
-
-    def __init__(self, init: str, seed: int) -> None:
-        self.kind: Literal["affine", "rigid"] = "rigid" if init == "rigid" else "affine"
-        self.given: NDArray[np.floating] | None = None
-        if init == "none":
-            self.given = np.eye(4)
-        elif init not in ("affine", "rigid"):
-            self.given = _read_affine(init)
-        self.seed = seed
-
-    def __call__(self, pair: Mapping[str, Any]) -> Pair:
-        """Align them."""
-        aligned: Pair = dict(pair)
-        with stage(aligned["stages"], "affine"):
-            scans = [pair[f"{role}_scan"] for role in ROLES]
-            masks = [pair.get(f"{role}_mask") for role in ROLES]
-            scaled = [scale_intensity(scan.array, mask) for scan, mask in zip(scans, masks, strict=True)]
-            for scan, image in zip(scans, scaled, strict=True):
-                if not image.any():
-                    raise InputError(
-                        f"{scan.path}: nothing stands out from the background; give another image or a mask"
-                    )
-            matrix = self.given
-            if matrix is None:
-                affines = [scan.affine for scan in scans]
-                matrix = align(scaled[0], affines[0], scaled[1], affines[1], self.kind, masks[0], masks[1], self.seed)
-            aligned |= {"scaled": scaled, "affine": matrix}
-        return aligned
+    if init in ("affine", "rigid"):
+        return "rigid" if init == "rigid" else "affine"
+    if init == "none":
+        return np.eye(4)
+    if not Path(init).expanduser().is_file():
+        raise InputError(f"{init}: --init is affine, rigid, none or an ITK transform file, and there is no such file")
+    transform = read_transform(init)
+    if not isinstance(transform, Affine):
+        raise InputError(f"{init}: holds more than an affine map; give an ITK affine (.mat, .tfm) to --init")
+    return transform.matrix
 
 
-class ToNetworkGrid(Transform):
-    """Bring both images to the grid that the network works on: along the RAS axes, centred on the fixed foreground.
-
-    Adds `image` `(2, X, Y, Z)`, fixed and affinely aligned moving image, in [0, 1]; `grid`, where that lies; and
-    `foregrounds`, of both images there, `(2, X, Y, Z)`.
+def align_pair(pair: LoadedPair, init: Init, seed: int) -> AlignedPair:
+    """Find the affine map from the fixed to the moving image.
 
     Args:
-        multiple: what the sizes must be multiples of.
-        spacing: edge of its voxels, mm: that of the scans that the network was trained on.
-        least_size: of the grid, voxels.
+        pair: both images.
+        init: of `read_init`.
+        seed: seed of the points at which the similarity is measured.
+
+    Raises:
+        InputError: if an image shows nothing but background.
     """
-
-    def __init__(self, multiple: int, spacing: float, least_size: Sequence[int]) -> None:
-        self.multiple = multiple
-        self.spacing = spacing
-        self.least_size = least_size
-
-    def __call__(self, pair: Mapping[str, Any]) -> Pair:
-        """Resample them."""
-        prepared: Pair = dict(pair)
-        with stage(prepared["stages"], "prepare"):
-            scans = [pair[f"{role}_scan"] for role in ROLES]
-            masks = [pair.get(f"{role}_mask") for role in ROLES]
-            insides = [foreground(scan.array, mask) for scan, mask in zip(scans, masks, strict=True)]
-            grid = network_grid(insides[0], scans[0].affine, self.multiple, self.spacing, self.least_size)
-            images, foregrounds = [], []
-            for scaled, inside, scan, matrix in zip(
-                pair["scaled"], insides, scans, (np.eye(4), pair["affine"]), strict=True
-            ):
-                transform = Affine(matrix)
-                images.append(resample(scaled, scan.affine, grid, transform))
-                foregrounds.append(resample(inside, scan.affine, grid, transform, "nearest"))
-            # No tensors: workers would hand them over in shared memory, which is scarce.
-            prepared |= {"image": np.stack(images), "foregrounds": np.stack(foregrounds), "grid": grid}
-            del prepared["scaled"]
-        return prepared
+    timings = dict(pair.timings)
+    with timed(timings, "affine"):
+        fixed, moving = (scale_intensity(image.scan.array, image.mask) for image in pair.images)
+        for image, intensities in zip(pair.images, (fixed, moving), strict=True):
+            if not intensities.any():
+                raise InputError(
+                    f"{image.scan.path}: nothing stands out from the background; give another image or a mask"
+                )
+        if isinstance(init, str):
+            masks = pair.fixed.mask, pair.moving.mask
+            matrix = align(fixed, pair.fixed.scan.affine, moving, pair.moving.scan.affine, init, *masks, seed)
+        else:
+            matrix = np.asarray(init, dtype=np.float64)
+    return advanced(AlignedPair, pair, affine=matrix, intensities=(fixed, moving), timings=timings)
 
 
-def as_it_is(pair: Pair) -> Pair:
+def to_network_grid(pair: AlignedPair, multiple: int, spacing: float, least_size: Sequence[int]) -> PreparedPair:
+    """Resample both images to the network's grid: along the RAS axes, centered on the fixed foreground.
+
+    Args:
+        pair: both images and the affine map.
+        multiple: number that the grid's sizes are multiples of.
+        spacing: voxel size, mm: that of the scans that the network was trained on.
+        least_size: least number of voxels along each axis.
+    """
+    timings = dict(pair.timings)
+    with timed(timings, "prepare"):
+        insides = [foreground(image.scan.array, image.mask) for image in pair.images]
+        grid = network_grid(insides[0], pair.fixed.scan.affine, multiple, spacing, least_size)
+        images, foregrounds = [], []
+        for image, intensities, inside, matrix in zip(
+            pair.images, pair.intensities, insides, (np.eye(4), pair.affine), strict=True
+        ):
+            transform = Affine(matrix)
+            images.append(resample(intensities, image.scan.affine, grid, transform))
+            foregrounds.append(resample(inside, image.scan.affine, grid, transform, "nearest"))
+    # Arrays, not tensors: worker processes would hand tensors over in shared memory, which is scarce.
+    return advanced(
+        PreparedPair, pair, grid=grid, image=np.stack(images), foregrounds=np.stack(foregrounds), timings=timings
+    )
+
+
+def predict(
+    pair: PreparedPair, network: nn.Module, inferer: Callable[[Tensor, nn.Module], Tensor], device: torch.device
+) -> PredictedPair:
+    """Predict the displacement field.
+
+    Args:
+        pair: what the network sees.
+        network: a network in evaluation mode, on the device.
+        inferer: such as `networks.PaddedInferer`.
+        device: the device that computes.
+    """
+    timings = dict(pair.timings)
+    with timed(timings, "network"), torch.no_grad():
+        field = inferer(torch.from_numpy(pair.image)[None].to(device), network)[0].float().cpu()
+    return advanced(PredictedPair, pair, field=field, device=str(device), timings=timings)
+
+
+def fuse(pair: PredictedPair) -> Registration:
+    """Fuse the field with the affine map."""
+    timings = dict(pair.timings)
+    with timed(timings, "fuse"):
+        # The grid lies along the world's axes, so voxels become mm without a rotation.
+        displacement = np.moveaxis(pair.field.numpy() * float(pair.grid.spacing[0]), 0, -1)
+        deformation = Field(np.ascontiguousarray(displacement), pair.grid.affine)
+        warp = as_field(Chain([Affine(pair.affine), deformation]), pair.fixed.scan.grid)
+    return advanced(Registration, pair, deformation=deformation, warp=warp, timings=timings)
+
+
+def invert(registration: Registration) -> Registration:
+    """Add the inverse warp, on the moving image's own grid."""
+    timings = dict(registration.timings)
+    with timed(timings, "invert"):
+        inverse = as_field(registration.transform.inverse(), registration.moving.scan.grid)
+    return advanced(Registration, registration, inverse_warp=inverse, timings=timings)
+
+
+def as_it_is(pair: PreparedPair | Failure) -> PreparedPair | Failure:
     """Collate nothing: a loader without batches hands single pairs on."""
     return pair
 
 
-def predict_pair(engine: SupervisedEvaluator, pair: Mapping[str, Any]) -> Pair:
-    """Iteration of an evaluator over single pairs: adds `pred`, the field `(3, X, Y, Z)`, voxels of its grid.
+def predict_pair(engine: SupervisedEvaluator, pair: PreparedPair | Failure) -> PredictedPair | Failure:
+    """Iteration of MONAI's evaluator over single pairs: see `predict`."""
 
-    Args:
-        engine: MONAI's evaluator.
-        pair: of `ToNetworkGrid`.
-    """
-    output = Attempt(lambda pair: _predict(engine, pair))(pair)
-    engine.state.output = output
+    def step(pair: PreparedPair) -> PredictedPair:
+        with engine.mode(engine.network):
+            return predict(pair, engine.network, engine.inferer, engine.state.device)
+
+    engine.state.output = Attempt(step)(pair)
     engine.fire_event(IterationEvents.FORWARD_COMPLETED)
     engine.fire_event(IterationEvents.MODEL_COMPLETED)
     return engine.state.output
 
 
-def _predict(engine: SupervisedEvaluator, pair: Mapping[str, Any]) -> Pair:
-    predicted: Pair = dict(pair)
-    with stage(predicted["stages"], "network"), engine.mode(engine.network):
-        image = torch.from_numpy(pair["image"])
-        field = engine.inferer(image[None].to(engine.state.device), engine.network)
-        predicted |= {"image": image, "pred": field[0].float().cpu(), "device": str(engine.state.device)}
-    return predicted
-
-
-class ToWorld(Transform):
-    """Fuse the field with the affine.
-
-    Adds `transform`, from the fixed to the moving space, and `warp`, the same as a field on the fixed image's own grid.
-    """
-
-    def __call__(self, pair: Mapping[str, Any]) -> Pair:
-        """Fuse them."""
-        fused: Pair = dict(pair)
-        with stage(fused["stages"], "fuse"):
-            # The network's grid lies along the world's axes, so its voxels need no turning to become mm.
-            displacement = np.moveaxis(pair["pred"].numpy() * grid_spacing(pair), 0, -1)
-            field = Field(np.ascontiguousarray(displacement), pair["grid"].affine)
-            fused["transform"] = Chain([Affine(pair["affine"]), field])
-            scan = pair["fixed_scan"]
-            fused["warp"] = as_field(fused["transform"], scan.grid)
-        return fused
-
-
-class Invert(Transform):
-    """Add `inverse_warp`, the inverse of `transform` as a field on the moving image's own grid."""
-
-    def __call__(self, pair: Mapping[str, Any]) -> Pair:
-        """Invert it."""
-        inverted: Pair = dict(pair)
-        with stage(inverted["stages"], "invert"):
-            scan = pair["moving_scan"]
-            inverted["inverse_warp"] = as_field(pair["transform"].inverse(), scan.grid)
-        return inverted
-
-
-def grid_spacing(pair: Mapping[str, Any]) -> float:
-    """Edge of the voxels of the network's grid, mm."""
-    return float(pair["grid"].affine[0, 0])
-
-
-def _read_affine(path: str) -> NDArray[np.floating]:
-    if not Path(path).expanduser().is_file():
-        raise InputError(f"{path}: --init is affine, rigid, none or an ITK transform file, and there is no such file")
-    transform = read_transform(path)
-    if not isinstance(transform, Affine):
-        raise InputError(f"{path}: holds more than an affine map; give an ITK affine (.mat, .tfm) to --init")
-    return transform.matrix
+def _read_image(
+    files: ImageSources, role: str, volume: int | None, assume_ras: bool, expects_skull_stripped: bool
+) -> LoadedImage:
+    scan = read_scan(files.image, volume, assume_ras)
+    warnings = [*scan.warnings]
+    mask = label = landmarks = None
+    if files.mask is not None:
+        read = read_mask(files.mask, scan, assume_ras)
+        mask = read.array
+        warnings += read.warnings
+    elif expects_skull_stripped and not looks_skull_stripped(scan.array, scan.affine):
+        warnings.append(
+            "not skull-stripped, as it seems, while the network was trained on skull-stripped brains; "
+            f"strip it with HD-BET or SynthStrip, or give --{role}_mask"
+        )
+    if files.label is not None:
+        read = read_label(files.label, scan, assume_ras)
+        label = read.array
+        warnings += read.warnings
+    if files.landmarks is not None:
+        given = files.landmarks
+        landmarks = as_positions(given) if isinstance(given, np.ndarray) else read_points(given).positions
+    elif files.keypoints is not None:
+        landmarks = Affine(scan.affine)(load_keypoints(files.keypoints).numpy())
+    return LoadedImage(scan=scan, mask=mask, label=label, landmarks=landmarks, warnings=tuple(warnings))

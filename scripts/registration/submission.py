@@ -2,50 +2,46 @@
 
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 
 from scripts.datasets import validation_pairs
-from scripts.io import read_grid, write_transform
-from scripts.registration.jobs import ROLES
-from scripts.registration.saving import _write_metrics
+from scripts.io import open_image, write_transform
+from scripts.registration.pair import MeasuredRegistration
+from scripts.registration.saving import write_metrics
 from scripts.runtime import InputError, rank
 
 
-class SaveSubmission:
-    """Write the field of a pair as Learn2Reg's evaluation reads it, `disp_{fixed}_{moving}.nii.gz`, and its figures.
+def save_submission(registration: MeasuredRegistration, output_dir: str | os.PathLike[str]) -> MeasuredRegistration:
+    """Write the field of a pair as Learn2Reg's evaluation reads it, and its metrics.json into the job's folder.
 
-    `(X, Y, Z, 3)` float32, voxels. The ids in the name are the files' second part, `0438` of
-    `OASIS_0438_0000.nii.gz`.
+    `disp_{fixed}_{moving}.nii.gz`, `(X, Y, Z, 3)` float32, voxels. The ids in the name are the second part of the
+    images' names, `0438` of `OASIS_0438_0000.nii.gz`.
 
     Args:
-        output_dir: the fields go to `submission` in it.
+        registration: the results.
+        output_dir: folder for all results; the fields go to `submission` in it.
     """
-
-    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
-        self.folder = Path(output_dir) / "submission"
-
-    def __call__(self, pair: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Save one pair."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        grids = [pair[f"{role}_scan"].grid for role in ROLES]
-        write_transform(self.folder / submission_name(pair), pair["warp"], "learn2reg", *grids)
-        _write_metrics(Path(pair["folder"]), pair["metrics"])
-        return pair
+    folder = Path(output_dir) / "submission"
+    folder.mkdir(parents=True, exist_ok=True)
+    fixed, moving = (image.scan for image in registration.images)
+    file = folder / submission_name(fixed.path, moving.path)
+    write_transform(file, registration.warp, "learn2reg", fixed.grid, moving.grid)
+    write_metrics(Path(registration.job.folder), registration.metrics)
+    return registration
 
 
 def zip_submission(output_dir: str | os.PathLike[str], dataset_dir: str, section: str | None = None) -> None:
-    """Check the fields of `SaveSubmission` against the dataset JSON and zip them as the challenge asks.
+    """Check the fields of `save_submission` against the dataset JSON and zip them as the challenge asks.
 
     Args:
-        output_dir: of `SaveSubmission`; gets `submission.zip`, one folder of fields.
+        output_dir: folder of `save_submission`; gets `submission.zip`, one folder of fields.
         dataset_dir: Learn2Reg dataset.
-        section: of its JSON; its validation pairs where None.
+        section: name of a list of pairs in its JSON; its validation pairs where None.
 
     Raises:
         InputError: for a field that is missing, not asked for, of another shape or type, or not finite.
@@ -53,7 +49,10 @@ def zip_submission(output_dir: str | os.PathLike[str], dataset_dir: str, section
     if rank() > 0:
         return  # one process does it for all
     folder, archive = Path(output_dir) / "submission", Path(output_dir) / "submission.zip"
-    wanted = {submission_name(pair): pair for pair in validation_pairs(dataset_dir, section)}
+    wanted = {
+        submission_name(pair["fixed"]["image"], pair["moving"]["image"]): pair["fixed"]["image"]
+        for pair in validation_pairs(dataset_dir, section)
+    }
     present = {file.name for file in folder.glob("*")}
     for problem, names in (
         ("is missing", set(wanted) - present),
@@ -61,8 +60,8 @@ def zip_submission(output_dir: str | os.PathLike[str], dataset_dir: str, section
     ):
         if names:
             raise InputError(f"{folder / min(names)}: {problem} (and {len(names) - 1} more); not zipped")
-    for name, pair in wanted.items():
-        _check_submitted(folder / name, read_grid(pair["fixed"]["image"]).shape)
+    for name, fixed in wanted.items():
+        _check_submitted(folder / name, open_image(fixed).shape[:3])
     with TemporaryDirectory(dir=output_dir, prefix=".unfinished-") as unfinished:
         made = Path(unfinished) / archive.name
         with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as bundle:  # the fields are compressed already
@@ -72,17 +71,17 @@ def zip_submission(output_dir: str | os.PathLike[str], dataset_dir: str, section
     print(f"{len(wanted)} fields, checked: {archive}")
 
 
-def submission_name(pair: Mapping[str, Any]) -> str:
-    """`disp_{fixed}_{moving}.nii.gz` for a pair of paths.
+def submission_name(fixed: str, moving: str) -> str:
+    """`disp_{fixed}_{moving}.nii.gz` for the paths of two images.
 
     Raises:
         InputError: for an image that is not named `DATASET_ID_MODALITY`, as Learn2Reg's are.
     """
     ids = []
-    for role in ROLES:
-        parts = Path(pair[role]["image"]).name.split("_")
+    for image in (fixed, moving):
+        parts = Path(image).name.split("_")
         if len(parts) != 3 or not parts[1].isdigit():
-            raise InputError(f"{pair[role]['image']}: not named as Learn2Reg's images, such as OASIS_0438_0000.nii.gz")
+            raise InputError(f"{image}: not named as Learn2Reg's images, such as OASIS_0438_0000.nii.gz")
         ids.append(parts[1])
     return f"disp_{ids[0]}_{ids[1]}.nii.gz"
 

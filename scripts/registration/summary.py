@@ -7,8 +7,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
-from scripts.io import write_table
-from scripts.io.tables import _print_summary
+from scripts.io import print_summary, write_table
 from scripts.runtime import rank, wait_for_others
 
 
@@ -34,13 +33,14 @@ class RegistrationTable:
         wait_for_others()
         if rank() > 0:
             return
-        rows = [_figures(file) for file in sorted(self.output_dir.glob("*/metrics.json"))]
+        rows = [_row(file) for file in sorted(self.output_dir.glob("*/metrics.json"))]
         if rows:
             write_table(rows, self.output_dir / "summary")
-            _print_summary(rows, self.output_dir / "summary.csv")
+            print_summary(rows, self.output_dir / "summary.csv")
 
 
-def _figures(file: Path) -> dict[str, Any]:
+def _row(file: Path) -> dict[str, Any]:
     metrics = json.loads(file.read_text(encoding="utf-8"))
-    figures = {name: value for name, value in metrics.items() if isinstance(value, float)}
-    return {"pair": file.parent.name, **figures, "seconds": sum(s["seconds"] for s in metrics["stages"].values())}
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
+    seconds = sum(part["seconds"] for part in metrics["timings"].values())
+    return {"pair": file.parent.name, **numbers, "seconds": seconds}

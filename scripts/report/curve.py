@@ -9,14 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
+from scripts.metrics import METRICS
 from scripts.report.style import ACCENT, FAINT, GROUND, LINE, TEXT, WARM
 
-# Key in the history, name on the picture, colour, and which way is better.
-_SCORES = (
-    ("loss", "training loss", LINE, min),
-    ("dice", "validation Dice", ACCENT, max),
-    ("ndv_percent", "validation NDV, %", WARM, min),
-)
+# Metrics of the history and their colors.
+_SHOWN = {"loss": LINE, "dice": ACCENT, "ndv_percent": WARM}
 
 
 def loss_curve(path: str | os.PathLike[str], history: Sequence[Mapping[str, float]]) -> None:
@@ -32,13 +29,15 @@ def loss_curve(path: str | os.PathLike[str], history: Sequence[Mapping[str, floa
     """
     if not history:
         raise ValueError("there is no epoch to draw")
-    shown = [score for score in _SCORES if any(score[0] in epoch for epoch in history)]
+    shown = [name for name in _SHOWN if any(name in epoch for epoch in history)]
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
     figure = Figure(figsize=(9, 0.7 + 1.9 * len(shown)), dpi=100, facecolor=GROUND, layout=layout)
     panels = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
-    for axes, (key, name, colour, best) in zip(panels, shown, strict=True):
-        points = [(epoch["epoch"], epoch[key]) for epoch in history if key in epoch]
-        _draw(axes, points, name, colour)
+    for axes, name in zip(panels, shown, strict=True):
+        points = [(epoch["epoch"], epoch[name]) for epoch in history if name in epoch]
+        metric = METRICS[name]
+        _draw(axes, points, metric.heading if name == "loss" else f"validation {metric.heading}", _SHOWN[name])
+        best = max if metric.better == "higher" else min
         _mark(axes, best(points, key=lambda point: point[1]))
     panels[-1].set_xlabel("epoch", color=FAINT, size=9)
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -16,7 +16,7 @@ from scripts.io import write_complete
 from scripts.report.charts import colour_scale, histogram
 from scripts.report.commands import Reuse
 from scripts.report.panels import FOREGROUND, panels
-from scripts.report.tables import figures_table, inputs_table, key_figures, stages_table, versions_table
+from scripts.report.tables import inputs_table, key_metrics, metrics_table, timings_table, versions_table
 
 _HERE = Path(__file__).parent
 _VERDICTS = {"pass": ("✓", "Pass"), "look": ("!", "Look"), "fail": ("✗", "Fail")}
@@ -62,10 +62,10 @@ def registration_report(
         **panels(fixed, before, moved, field),
         "scale": colour_scale(),
         "histogram": histogram(spacing * np.linalg.norm(field[:, fixed > FOREGROUND], axis=0)),
-        "tiles": key_figures(metrics),
-        "figures": figures_table(metrics),
+        "tiles": key_metrics(metrics),
+        "metrics": metrics_table(metrics),
         "inputs": inputs_table(metrics),
-        "stages": stages_table(metrics),
+        "timings": timings_table(metrics),
         "versions": versions_table(metrics),
         "commands": "\n".join(_command(index, command) for index, command in enumerate(commands)),
     }

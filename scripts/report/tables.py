@@ -3,37 +3,27 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 
-_NOTHING = "–"
+from scripts.metrics import BEFORE, METRICS, NOTHING, Metric
 
-
-class _Figure(NamedTuple):
-    """A row of the table of figures: name, where its values are in the metrics, unit and meaning."""
-
-    name: str
-    before: str | None
-    after: str
-    unit: str
-    meaning: str
-
-
-_FIGURES = (
-    _Figure("Similarity", "lncc_before", "lncc", "", "local correlation of the images (LNCC), 1 is best"),
-    _Figure("Label overlap", "dice_before", "dice", "", "mean Dice over the labels, 1 is best"),
-    _Figure("Label distance", "hd95_before", "hd95", "mm", "95 % Hausdorff distance of surfaces, 0 is best"),
-    _Figure("Landmark error", "tre_before", "tre", "mm", "mean distance of landmarks (TRE), 0 is best"),
-    _Figure("Foreground overlap", "foreground_dice_before", "foreground_dice", "", "Dice of brain or head, 1 is best"),
-    _Figure("Folding", None, "folding_percent", "%", "voxels whose Jacobian determinant is 0 or less"),
-    _Figure("Non-diffeomorphic volume", None, "ndv_percent", "%", "volume that is turned inside out (NDV)"),
-    _Figure("Roughness", None, "sdlogj", "", "spread of the log-Jacobian (SDlogJ)"),
-    _Figure("Mean displacement", None, "mean_displacement_mm", "mm", "of the deformable part"),
-    _Figure("Largest displacement", None, "max_displacement_mm", "mm", "of the deformable part"),
-    _Figure("Inverse consistency, mean", None, "inverse_consistency_mean_mm", "mm", "error there and back again"),
-    _Figure("Inverse consistency, worst", None, "inverse_consistency_max_mm", "mm", "error there and back again"),
+# The metrics of a registration, in the order of the table.
+_SHOWN = (
+    "lncc",
+    "dice",
+    "hd95",
+    "tre",
+    "foreground_dice",
+    "foreground_folding_percent",
+    "foreground_ndv_percent",
+    "sdlogj",
+    "mean_displacement_mm",
+    "max_displacement_mm",
+    "inverse_consistency_mean_mm",
+    "inverse_consistency_max_mm",
 )
 # What the page opens with, as far as the registration has it.
-_KEY = ("lncc", "dice", "tre", "foreground_dice", "folding_percent", "max_displacement_mm")
+_KEY = ("lncc", "dice", "tre", "foreground_dice", "foreground_folding_percent", "max_displacement_mm")
 _AFFINE = (
     ("Affine rotation", "rotation_degrees", "degrees"),
     ("Affine scale", "scale", ""),
@@ -52,7 +42,7 @@ _HEADER = {
 def number(value: Any, between: str = ", ") -> str:
     """A value as people read it: three digits, `between` those of a list, a dash where there is none."""
     if value is None or isinstance(value, str):
-        return value or _NOTHING
+        return value or NOTHING
     if isinstance(value, Sequence):
         return between.join(number(item) for item in value)
     if isinstance(value, int):
@@ -66,30 +56,29 @@ def number(value: Any, between: str = ", ") -> str:
     return f"{value:#.3g}".removesuffix(".")
 
 
-def key_figures(metrics: Mapping[str, Any]) -> str:
-    """The few figures that the page opens with, as list items."""
+def key_metrics(metrics: Mapping[str, Any]) -> str:
+    """The few metrics that the page opens with, as list items."""
     items = []
-    for figure in _present(metrics):
-        if figure.after in _KEY:
-            start = f"<small>{escape(number(metrics.get(figure.before)))} →</small> " if figure.before else ""
-            end = f"{escape(number(metrics[figure.after]))} <small>{figure.unit}</small>"
-            items.append(f'<li><span class="faint">{figure.name}</span><b>{start}{end}</b></li>')
+    for name, metric in _present(metrics):
+        if name in _KEY:
+            before = metrics.get(name + BEFORE)
+            start = f"<small>{escape(metric.text(before))} →</small> " if before is not None else ""
+            end = f"{escape(metric.text(metrics[name]))} <small>{metric.unit}</small>"
+            items.append(f'<li><span class="faint">{metric.title}</span><b>{start}{end}</b></li>')
     return "\n".join(items)
 
 
-def figures_table(metrics: Mapping[str, Any]) -> str:
-    """All figures, before and after the deformable part."""
-    rows = [
-        (
-            figure.name,
-            number(metrics.get(figure.before)) if figure.before else "",
-            f"{number(metrics[figure.after])} {figure.unit}",
-        )
-        for figure in _present(metrics)
-    ]
-    meanings = {figure.name: figure.meaning for figure in _FIGURES}
+def metrics_table(metrics: Mapping[str, Any]) -> str:
+    """All metrics, before and after the deformable part."""
+    rows, meanings = [], {}
+    for name, metric in _present(metrics):
+        before = metrics.get(name + BEFORE)
+        start = metric.text(before) if before is not None else ""
+        rows.append((metric.title, start, f"{metric.text(metrics[name])} {metric.unit}"))
+        meanings[metric.title] = metric.meaning
     if refinement := metrics.get("refinement"):
-        rows.append(("Refinement", number(refinement["lncc_before"]), number(refinement["lncc_after"])))
+        lncc = METRICS["lncc"]
+        rows.append(("Refinement", lncc.text(refinement["lncc_before"]), lncc.text(refinement["lncc_after"])))
         meanings["Refinement"] = f"LNCC gained {number(refinement['gain'])} in {number(refinement['steps'])} steps"
     affine = metrics.get("affine") or {}
     rows += [(name, "", f"{number(affine[key])} {unit}") for name, key, unit in _AFFINE if key in affine]
@@ -108,13 +97,13 @@ def inputs_table(metrics: Mapping[str, Any]) -> str:
     return _table(("", "Fixed", "Moving"), rows) + (f'<ul class="warnings">{notes}</ul>' if notes else "")
 
 
-def stages_table(metrics: Mapping[str, Any]) -> str:
-    """Seconds and peak memory of each stage."""
-    stages = metrics.get("stages") or {}
-    rows = [(name, number(stage.get("seconds")), number(stage.get("peak_memory_mb"))) for name, stage in stages.items()]
+def timings_table(metrics: Mapping[str, Any]) -> str:
+    """Seconds and peak memory of each step."""
+    timings = metrics.get("timings") or {}
+    rows = [(name, number(step.get("seconds")), number(step.get("peak_memory_mb"))) for name, step in timings.items()]
     if rows:
-        rows.append(("total", number(float(sum(stage["seconds"] for stage in stages.values()))), ""))
-    return _table(("Stage", "Seconds", "Peak memory, MB"), rows)
+        rows.append(("total", number(float(sum(step["seconds"] for step in timings.values()))), ""))
+    return _table(("Step", "Seconds", "Peak memory, MB"), rows)
 
 
 def versions_table(metrics: Mapping[str, Any]) -> str:
@@ -133,8 +122,8 @@ def _flat(notes: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
             yield f"{prefix}{key}", number(value)
 
 
-def _present(metrics: Mapping[str, Any]) -> list[_Figure]:
-    return [figure for figure in _FIGURES if metrics.get(figure.after) is not None]
+def _present(metrics: Mapping[str, Any]) -> list[tuple[str, Metric]]:
+    return [(name, METRICS[name]) for name in _SHOWN if metrics.get(name) is not None]
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], notes: Mapping[str, str] | None = None) -> str:

@@ -14,7 +14,7 @@ _NEEDED = {
     "lncc_before": "the similarity before",
     "lncc": "the similarity after",
     "foreground_dice": "the overlap of the foregrounds",
-    "folding_percent": "the folding",
+    "foreground_folding_percent": "the folding",
     "max_displacement_mm": "the largest displacement",
 }
 
@@ -50,7 +50,7 @@ def judge(metrics: Mapping[str, Any]) -> tuple[str, list[str]]:
 
     Args:
         metrics: content of metrics.json, as far as it is known. The similarities, `foreground_dice`,
-            `folding_percent` and `max_displacement_mm` are needed; what else is missing or None is passed over.
+            `foreground_folding_percent` and `max_displacement_mm` are needed; what else is missing is passed over.
 
     Returns:
         `pass`, `look` or `fail`, and the reasons in plain words, the gravest first; there is always one.
@@ -61,7 +61,7 @@ def judge(metrics: Mapping[str, Any]) -> tuple[str, list[str]]:
     for verdict in ("fail", "look"):
         if any(found == verdict for found, _ in findings):
             return verdict, [reason for _, reason in sorted(findings, key=lambda finding: finding[0] != "fail")]
-    return "pass", [_praise(figures)]
+    return "pass", [_summary(figures)]
 
 
 # A rule yields findings: the verdict that follows from it, and the reason. A needed figure that is missing has a
@@ -107,7 +107,10 @@ def _overlap(figures: Mapping[str, float]) -> _Findings:
 
 
 def _deformation(figures: Mapping[str, float]) -> _Findings:
-    folds = (("folding_percent", "of the foreground is folded"), ("ndv_percent", "of the volume is turned inside out"))
+    folds = (
+        ("foreground_folding_percent", "of the foreground is folded"),
+        ("foreground_ndv_percent", "of the foreground's volume is turned inside out"),
+    )
     for key, what in folds:
         share = figures.get(key, 0.0)
         if share > FOLDED:
@@ -138,10 +141,11 @@ def _warnings(metrics: Mapping[str, Any]) -> _Findings:
             yield "look", f"{role} scan: {warning}"
 
 
-def _praise(figures: Mapping[str, float]) -> str:
+def _summary(figures: Mapping[str, float]) -> str:
+    folded = figures["foreground_folding_percent"]
     return (
         f"the similarity went from {figures['lncc_before']:.2f} to {figures['lncc']:.2f}, the foregrounds overlap by "
-        f"{100 * figures['foreground_dice']:.0f} %, and {figures['folding_percent']:.2g} % of the foreground is folded"
+        f"{100 * figures['foreground_dice']:.0f} %, and {folded:.2g} % of the foreground is folded"
     )
 
 

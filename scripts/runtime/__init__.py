@@ -1,22 +1,19 @@
-"""What every process of this project needs: errors and exit codes, other processes, seeds, memory, progress."""
+"""What every process of this project needs: errors, other processes, seeds, memory, progress."""
 
-from scripts.runtime.environment import WAITING, child_environment, sets_waiting
-from scripts.runtime.errors import EXIT_MEMORY, InputError, QualityError, find_input_error, first_line, report_error
+from scripts.runtime.errors import InputError, QualityError, find_input_error, first_line, report_error
 from scripts.runtime.evaluator import SharedEvaluator
 from scripts.runtime.processes import gathered, join, own_device, rank, share, wait_for_others
 from scripts.runtime.progress import Progress
 from scripts.runtime.seeds import seed_from_torch
-from scripts.runtime.setup import flag, start, supports_bf16
-from scripts.runtime.stages import stage
+from scripts.runtime.setup import bundle_version, flag, start, supports_bf16
+from scripts.runtime.timing import timed
 
 __all__ = [
-    "EXIT_MEMORY",
-    "WAITING",
     "InputError",
     "Progress",
     "QualityError",
     "SharedEvaluator",
-    "child_environment",
+    "bundle_version",
     "find_input_error",
     "first_line",
     "flag",
@@ -26,10 +23,9 @@ __all__ = [
     "rank",
     "report_error",
     "seed_from_torch",
-    "sets_waiting",
     "share",
-    "stage",
     "start",
     "supports_bf16",
+    "timed",
     "wait_for_others",
 ]

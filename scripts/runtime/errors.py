@@ -9,10 +9,8 @@ from types import TracebackType
 import torch
 import torch.distributed as dist
 
-EXIT_INPUT = 3  # input, or files that cannot be read or written
-EXIT_MEMORY = 4
-EXIT_QUALITY = 5
-EXIT_INTERRUPTED = 130
+from scripts.conventions import EXIT_BUG, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_MEMORY, EXIT_QUALITY
+
 _UNWRITABLE = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENOSPC, errno.EPERM, errno.EROFS)
 _NO_MEMORY = "can't allocate memory"  # torch's word for it on the CPU, in a RuntimeError
 _LOST = "Connection closed by peer"  # gloo's word, likewise
@@ -48,7 +46,7 @@ def report_error(kind: type[BaseException], error: BaseException, trace: Traceba
     code, message = _explain(error)
     if code is None:
         sys.__excepthook__(kind, error, trace)
-        sys.exit(1)
+        sys.exit(EXIT_BUG)
     if _is_first_to_say(message):
         print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
@@ -82,7 +80,7 @@ def _explain(error: BaseException) -> tuple[int | None, str]:
         if isinstance(cause, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY in str(cause):
             return EXIT_MEMORY, "not enough memory; close other programs, or use a machine or device with more"
         if isinstance(cause, RuntimeError) and _LOST in str(cause):
-            return 1, "another process has ended; what it said stands above, and what torchrun found below"
+            return EXIT_BUG, "another process has ended; what it said stands above, and what torchrun found below"
         if isinstance(cause, OSError) and cause.errno in _UNWRITABLE:
             return EXIT_INPUT, f"{cause.filename or 'a result'}: cannot be written ({cause.strerror})"
         if isinstance(cause, QualityError):

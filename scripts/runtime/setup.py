@@ -1,7 +1,9 @@
 """What a process does before anything is loaded: seeds, memory, precision."""
 
 import ctypes
+import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,6 +47,12 @@ def supports_bf16(device: torch.device | str) -> bool:
     # Older versions of torch cannot tell.
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return torch.device(device).type == "cpu" and any(capabilities.get(f"{unit}_bf16") for unit in ("avx512", "amx"))
+
+
+def bundle_version() -> str:
+    """The version of this bundle, as configs/metadata.json has it."""
+    metadata = Path(__file__).parents[2] / "configs" / "metadata.json"
+    return str(json.loads(metadata.read_text(encoding="utf-8"))["version"])
 
 
 def keep_memory() -> None:

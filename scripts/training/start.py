@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
+from scripts.environment import WAITING, sets_waiting
 from scripts.io import check_folder
-from scripts.runtime import WAITING, InputError, sets_waiting, start
+from scripts.runtime import InputError, start
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from scripts.geometry.transforms import Affine, Chain, Field, as_field
 from scripts.io.field_formats import FIELD_FORMATS, read_transform, write_transform
 from scripts.io.itk import save_affine, save_composite
 from scripts.io.nifti import save_image
-from scripts.io.opening import read_grid
 from scripts.runtime.errors import InputError
 
 LPS = np.array([-1, -1, 1])
@@ -382,13 +381,3 @@ def test_missing_file_and_missing_folder_are_input_errors(tmp_path):
     for kind in ("itk", "h5"):
         with pytest.raises(InputError, match="cannot be written"):
             write_transform(tmp_path / "no folder" / file_name(kind), random_field(), kind, GRID)
-
-
-def test_grid_is_read_from_the_header(tmp_path):
-    save_image(tmp_path / "series.nii.gz", np.zeros((*GRID.shape, 2), np.int16), GRID.affine)
-    grid = read_grid(tmp_path / "series.nii.gz")
-    assert grid.shape == GRID.shape
-    np.testing.assert_allclose(grid.affine, GRID.affine)
-    nib.Nifti1Image(np.zeros((4, 4)), np.eye(4)).to_filename(tmp_path / "flat.nii")
-    with pytest.raises(InputError, match=r"flat\.nii"):
-        read_grid(tmp_path / "flat.nii")

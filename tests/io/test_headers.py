@@ -40,8 +40,8 @@ def space_of(path: Path, assume_ras: bool = False) -> tuple:
     return find_space(nib.load(path), path, assume_ras)
 
 
-def shifted(*millimetres: float) -> np.ndarray:
-    return nib.affines.from_matvec(np.eye(3), millimetres) @ OBLIQUE
+def shifted(*millimeters: float) -> np.ndarray:
+    return nib.affines.from_matvec(np.eye(3), millimeters) @ OBLIQUE
 
 
 def turned(degrees: float) -> np.ndarray:
@@ -65,13 +65,13 @@ def test_sform_counts_before_qform_and_each_alone(
 ) -> None:
     space = space_of(forms(sform, qform))
     assert (space.source, space.warnings) == (source, ())
-    assert space.affine.dtype == np.float64
-    np.testing.assert_allclose(space.affine, OBLIQUE, atol=1e-5)
+    assert space.grid.affine.dtype == np.float64
+    np.testing.assert_allclose(space.grid.affine, OBLIQUE, atol=1e-5)
 
 
 def test_sform_is_used_where_the_qform_differs_and_the_difference_is_told(forms: Forms) -> None:
     space = space_of(forms((OBLIQUE, 4), (shifted(0, 3, 4), 1)))
-    np.testing.assert_allclose(space.affine, OBLIQUE, atol=1e-5)
+    np.testing.assert_allclose(space.grid.affine, OBLIQUE, atol=1e-5)
     assert space.warnings == ("sform and qform differ by up to 5 mm and 0.0°; the sform is used",)
     (warning,) = space_of(forms((OBLIQUE, 4), (turned(25), 1))).warnings
     assert "and 25.0°;" in warning
@@ -80,26 +80,33 @@ def test_sform_is_used_where_the_qform_differs_and_the_difference_is_told(forms:
     assert space_of(forms((OBLIQUE, 4), (shifted(0.05, 0, 0), 1))).warnings == ()
 
 
+@pytest.mark.parametrize(("unit", "factor"), [("meter", 0.001), ("micron", 1000.0)])
+def test_difference_of_the_forms_is_told_in_mm(forms: Forms, unit: str, factor: float) -> None:
+    scale = np.diag([factor, factor, factor, 1])
+    differ, _ = space_of(forms((scale @ OBLIQUE, 1), (scale @ shifted(0, 3, 4), 1), unit)).warnings
+    assert differ.startswith("sform and qform differ by up to 5 mm and")
+
+
 def test_header_without_forms_is_refused_unless_it_is_ras(forms: Forms) -> None:
     path = forms()
     with pytest.raises(InputError, match=r"no sform and no qform.*--assume_ras") as caught:
         space_of(path)
     assert str(caught.value).startswith(f"{path}: ")
     space = space_of(path, assume_ras=True)
-    np.testing.assert_allclose(space.affine, [[1, 0, 0, -2], [0, 2, 0, -5], [0, 0, 3, -9], [0, 0, 0, 1]])
+    np.testing.assert_allclose(space.grid.affine, [[1, 0, 0, -2], [0, 2, 0, -5], [0, 0, 3, -9], [0, 0, 0, 1]])
     assert (space.source, space.warnings) == ("assumed RAS", ())
     centred = nib.load(path).affine  # as nibabel has it, but that flips x
-    np.testing.assert_allclose(space.affine, np.diag([-1, 1, 1, 1]) @ centred)
+    np.testing.assert_allclose(space.grid.affine, np.diag([-1, 1, 1, 1]) @ centred)
 
 
 def test_assumption_does_not_count_where_the_header_knows(forms: Forms) -> None:
-    np.testing.assert_allclose(space_of(forms((OBLIQUE, 1)), assume_ras=True).affine, OBLIQUE, atol=1e-5)
+    np.testing.assert_allclose(space_of(forms((OBLIQUE, 1)), assume_ras=True).grid.affine, OBLIQUE, atol=1e-5)
 
 
 def test_shear_is_kept_and_its_angle_told(forms: Forms) -> None:
     sheared = OBLIQUE @ nib.affines.from_matvec([[1, np.tan(np.radians(3)) * 2, 0], [0, 1, 0], [0, 0, 1]])
     space = space_of(forms((sheared, 1)))
-    np.testing.assert_allclose(space.affine, sheared, atol=1e-5)
+    np.testing.assert_allclose(space.grid.affine, sheared, atol=1e-5)
     (warning,) = space.warnings
     assert "sheared by 3°" in warning
     assert "ITK" in warning
@@ -117,7 +124,7 @@ def test_shear_is_told_where_itk_refuses_it(forms: Forms, shear: float, warned: 
         itk.ReadImage(str(path))
 
 
-@pytest.mark.parametrize(("unit", "factor", "name"), [("meter", 1000, "metres"), ("micron", 0.001, "micrometres")])
+@pytest.mark.parametrize(("unit", "factor", "name"), [("meter", 1000, "meters"), ("micron", 0.001, "micrometers")])
 def test_other_units_are_converted_as_itk_does(forms: Forms, unit: str, factor: float, name: str) -> None:
     itk = pytest.importorskip("SimpleITK")
     affine = np.diag([1, 2, 3, factor]) / factor
@@ -125,18 +132,18 @@ def test_other_units_are_converted_as_itk_does(forms: Forms, unit: str, factor: 
     path = forms((affine, 1), unit=unit)
     space = space_of(path)
     assert space.warnings == (f"the header gives positions in {name}; converted to mm",)
-    np.testing.assert_allclose(space.affine, [[1, 0, 0, 4], [0, 2, 0, 5], [0, 0, 3, 6], [0, 0, 0, 1]], rtol=1e-5)
+    np.testing.assert_allclose(space.grid.affine, [[1, 0, 0, 4], [0, 2, 0, 5], [0, 0, 3, 6], [0, 0, 0, 1]], rtol=1e-5)
     if itk.__version__.startswith("2.3."):
         pytest.skip("the ITK of SimpleITK 2.3 does not convert units")
     image = itk.ReadImage(str(path))
-    np.testing.assert_allclose(space.affine[:3, 3] * [-1, -1, 1], image.GetOrigin(), rtol=1e-5)
-    np.testing.assert_allclose(nib.affines.voxel_sizes(space.affine), image.GetSpacing(), rtol=1e-5)
+    np.testing.assert_allclose(space.grid.affine[:3, 3] * [-1, -1, 1], image.GetOrigin(), rtol=1e-5)
+    np.testing.assert_allclose(nib.affines.voxel_sizes(space.grid.affine), image.GetSpacing(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [0.001, 1000.0])
 def test_implausible_voxels_are_refused(forms: Forms, scale: float) -> None:
     path = forms((np.diag([scale, scale, scale, 1]), 1))
-    with pytest.raises(InputError, match="are they micrometres or metres") as caught:
+    with pytest.raises(InputError, match="are they micrometers or meters") as caught:
         space_of(path)
     assert f"{scale:g}x{scale:g}x{scale:g} mm" in str(caught.value)
 
@@ -158,7 +165,7 @@ def test_affine_that_is_not_finite_is_refused(save: Callable[..., Path]) -> None
 def test_invalid_qform_beside_an_sform_is_told(save: Callable[..., Path], las: np.ndarray) -> None:
     path = save("scan.nii", ARRAY, qform_code=1, quatern_b=2.0, quatern_c=2.0, quatern_d=2.0)
     space = space_of(path)
-    np.testing.assert_allclose(space.affine, las, atol=1e-6)
+    np.testing.assert_allclose(space.grid.affine, las, atol=1e-6)
     assert space.warnings == ("the qform is not valid; the sform is used",)
 
 
@@ -167,7 +174,7 @@ def test_invalid_qform_beside_an_sform_is_told(save: Callable[..., Path], las: n
 
 def test_mgh_says_where_it_lies(save: Callable[..., Path], las: np.ndarray) -> None:
     space = space_of(save("scan.mgz", ARRAY))
-    np.testing.assert_allclose(space.affine, las, atol=1e-5)
+    np.testing.assert_allclose(space.grid.affine, las, atol=1e-5)
     assert (space.source, space.warnings) == ("MGH header", ())
 
 
@@ -177,10 +184,10 @@ def test_analyze_is_taken_with_a_warning_or_as_ras(tmp_path: Path) -> None:
     image.header.set_zooms((1.0, 2.0, 3.0))
     nib.save(image, path)
     space = space_of(path)
-    assert Grid((1, 1, 1), space.affine).orientation == "LAS"
+    assert Grid((1, 1, 1), space.grid.affine).orientation == "LAS"
     assert space.source == "Analyze, taken as LAS"
     (warning,) = space.warnings
     assert "left and right may be swapped" in warning
     space = space_of(path, assume_ras=True)
-    assert Grid((1, 1, 1), space.affine).orientation == "RAS"
+    assert Grid((1, 1, 1), space.grid.affine).orientation == "RAS"
     assert space.warnings == ()

@@ -1,9 +1,6 @@
-"""What is no image file is refused in one line that names it and what to do."""
+"""What is no image, or not the kind of image that is wanted, is refused in one line that says what to do."""
 
 import gzip
-import hashlib
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,18 +8,26 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.io.images import file_sha256, open_image
-from scripts.runtime.errors import InputError
+from scripts.geometry import Grid
+from scripts.io import open_image, open_series, read_grid, read_label, read_mask, read_scan, read_transform
+from scripts.runtime import InputError
 
+Save = Callable[..., Path]
+Noise = Callable[..., np.ndarray]
+
+GRID = Grid((8, 9, 10), np.eye(4))
+IMAGE_READERS: dict[str, Callable[[Path], object]] = {
+    "scan": read_scan,
+    "label map": read_label,
+    "series": open_series,
+    "grid": read_grid,
+}
+READERS: dict[str, Callable[[Path], object]] = {
+    **IMAGE_READERS,
+    "field": lambda path: read_transform(path, "itk"),
+    "field in voxels": lambda path: read_transform(path, "learn2reg", GRID, GRID),
+}
 DICOM = b"\0" * 128 + b"DICM" + b"\0" * 500
-
-
-def missing(path: Path) -> None:
-    pass
-
-
-def zero_bytes(path: Path) -> None:
-    path.touch()
 
 
 def text(path: Path) -> None:
@@ -37,10 +42,6 @@ def plain_web_page(path: Path) -> None:
     path.write_text("<HTML><head></head></HTML>")
 
 
-def folder(path: Path) -> None:
-    path.mkdir()
-
-
 def dicom_folder(path: Path) -> None:
     (path / "series").mkdir(parents=True)
     (path / "series" / "notes.txt").write_text("short")
@@ -51,79 +52,50 @@ def dicom_file(path: Path) -> None:
     path.write_bytes(DICOM)
 
 
-def below_a_file(path: Path) -> None:
-    path.parent.rmdir()
-    path.parent.touch()
-
-
-def surface(path: Path) -> None:
-    array = nib.gifti.GiftiDataArray(np.zeros((4, 3), np.float32))
-    nib.save(nib.gifti.GiftiImage(darrays=[array]), path.with_suffix(".gii"))
-    path.with_suffix(".gii").rename(path)
+# --- no image ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["scan.nii.gz", "scan.nii", "scan.mgz", "scan.dcm", "scan"])
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (missing, "no such file"),
-        (below_a_file, "no such file"),
-        (zero_bytes, "zero bytes"),
-        (text, "cannot be read"),
+        (text, "cannot be read as an image"),
         (web_page, "a web page, not an image; did the download want a login?"),
         (plain_web_page, "a web page"),
-        (folder, "a folder, not a file"),
-        (dicom_folder, "dcm2niix"),
-        (dicom_file, "dcm2niix"),
+        (dicom_folder, "a folder of DICOM files; convert it to NIfTI with dcm2niix"),
+        (dicom_file, "a DICOM file; convert the folder of its series to NIfTI with dcm2niix"),
     ],
 )
 def test_what_is_no_image_is_one_line(tmp_path: Path, spoil: Callable[[Path], None], name: str, said: str) -> None:
-    (tmp_path / "data").mkdir()
-    path = tmp_path / "data" / name
+    path = tmp_path / name
     spoil(path)
     with pytest.raises(InputError) as caught:
         open_image(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert said in message
-    assert "\n" not in message
+    assert str(caught.value).startswith(f"{path}: {said}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    ("spoil", "said"), [(text, "cannot be read as an image"), (web_page, "a web page"), (dicom_folder, "dcm2niix")]
+)
+def test_every_reader_says_the_same_of_it(
+    tmp_path: Path, reader: str, spoil: Callable[[Path], None], said: str
+) -> None:
+    spoil(tmp_path / "image.nii.gz")
+    with pytest.raises(InputError, match=rf"image\.nii\.gz: .*{said}"):
+        READERS[reader](tmp_path / "image.nii.gz")
 
 
 def test_surface_is_refused_by_its_kind(tmp_path: Path) -> None:
-    path = tmp_path / "brain.gii"
-    surface(path)
+    array = nib.gifti.GiftiDataArray(np.zeros((4, 3), np.float32))
+    nib.save(nib.gifti.GiftiImage(darrays=[array]), tmp_path / "brain.gii")
     with pytest.raises(InputError, match="not a volume but GiftiImage"):
-        open_image(path)
-
-
-RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
-
-
-@pytest.mark.parametrize(
-    ("array", "said"),
-    [
-        (np.ones((8, 9)), "2-D image (8x9)"),
-        (np.ones((8, 9, 1)), "2-D image (8x9x1)"),
-        (np.ones((8, 1, 9, 4)), "2-D image (8x1x9x4)"),
-        (np.ones((40, 1, 1)), "1-D image (40x1x1)"),
-        (np.ones((8, 9, 4)), "only 4 voxels along an axis (8x9x4); give at least 5"),
-        (np.zeros((8, 9, 10), RGB), "RGB"),
-        (np.ones((8, 9, 10), np.complex64), "complex64"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_other_than_a_volume_of_real_numbers_is_refused(
-    save: Callable[..., Path], array: np.ndarray, said: str
-) -> None:
-    with pytest.raises(InputError) as caught:
-        open_image(save("scan.nii", array))
-    assert said in str(caught.value)
+        open_image(tmp_path / "brain.gii")
 
 
 @pytest.mark.parametrize(("name", "position"), [("scan.nii", 70), ("scan.mgh", 20)])
-def test_nonsense_in_a_header_is_one_line(
-    save: Callable[..., Path], noise: Callable[..., np.ndarray], tmp_path: Path, name: str, position: int
-) -> None:
+def test_nonsense_in_a_header_is_one_line(save: Save, noise: Noise, tmp_path: Path, name: str, position: int) -> None:
     """An unknown type of numbers, where the header has its code."""
     content = bytearray(gzip.decompress(save("scan.mgz", noise(8, 9, 10)).read_bytes()))
     if name == "scan.nii":
@@ -135,39 +107,61 @@ def test_nonsense_in_a_header_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_surface_data_in_mgz_are_refused(save: Callable[..., Path], noise: Callable[..., np.ndarray]) -> None:
-    with pytest.raises(InputError, match="1-D image"):
-        open_image(save("thickness.mgz", noise(200, 1, 1)))
+@pytest.mark.parametrize("reader", [name for name in READERS if name != "grid"])  # which reads the header alone
+def test_damaged_gzip_is_refused_by_every_reader_of_values(save: Save, noise: Noise, reader: str) -> None:
+    shape = (8, 9, 10, 1, 3) if reader == "field" else (8, 9, 10, 3) if "field" in reader else (8, 9, 10)
+    path = save("image.nii.gz", noise(*shape).round())
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(InputError, match=r"image\.nii\.gz: the file is damaged or cut short"):
+        READERS[reader](path)
 
 
+# --- another kind of image --------------------------------------------------------------------------------------------
+
+RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.ones((8, 9)), "a 2-D image (8x9); give a 3-D volume"),
+        (np.ones((8, 9, 1)), "a 2-D image (8x9x1)"),
+        (np.ones((8, 1, 9, 4)), "a 2-D image (8x1x9x4)"),
+        (np.ones((40, 1, 1)), "a 1-D image (40x1x1)"),
+        (np.ones((8, 9, 4)), "only 4 voxels along an axis (8x9x4); give at least 5"),
+        (np.zeros((8, 9, 10), RGB), "a color (RGB) image of 8x9x10 voxels"),
+        (np.ones((8, 9, 10), np.complex64), "voxels of type complex64"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("reader", IMAGE_READERS)
+def test_other_than_volumes_of_real_numbers_is_refused(save: Save, reader: str, array: np.ndarray, said: str) -> None:
+    path = save("scan.nii", array)
+    with pytest.raises(InputError) as caught:
+        IMAGE_READERS[reader](path)
+    assert str(caught.value).startswith(f"{path}: {said}")
+
+
+@pytest.mark.parametrize("reader", IMAGE_READERS)
 @pytest.mark.parametrize("intent", [1006, 1007])
-def test_displacement_field_is_no_image(
-    save: Callable[..., Path], noise: Callable[..., np.ndarray], intent: int
-) -> None:
-    with pytest.raises(InputError, match="displacement field"):
-        open_image(save("warp.nii", noise(8, 9, 10, 1, 3), intent_code=intent))
+def test_displacement_field_is_no_image(save: Save, noise: Noise, reader: str, intent: int) -> None:
+    with pytest.raises(InputError, match="a displacement field, not an image; give a 3-D volume"):
+        IMAGE_READERS[reader](save("warp.nii", noise(8, 9, 10, 1, 3), intent_code=intent))
 
 
-@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="permissions as on Unix")
-def test_file_that_may_not_be_read_says_so() -> None:
-    with tempfile.NamedTemporaryFile(suffix=".nii") as file:  # not tmp_path: others than its owner may not enter that
-        file.write(b"something")
-        file.flush()
-        os.chmod(file.name, 0)
-        user = os.geteuid()
-        if user == 0:
-            os.seteuid(65534)  # root may read everything
-        try:
-            with pytest.raises(InputError) as caught:
-                open_image(file.name)
-        finally:
-            os.seteuid(user)
-    assert str(caught.value) == f"{file.name}: cannot be opened (Permission denied); check its permissions"
+def test_mask_is_opened_as_a_label_map(save: Save, noise: Noise) -> None:
+    scan = read_scan(save("scan.nii", noise(8, 9, 10)))
+    with pytest.raises(InputError, match="a 2-D image"):
+        read_mask(save("mask.nii", np.ones((8, 9, 1))), scan)
 
 
-def test_sha256_is_that_of_the_whole_file(tmp_path: Path) -> None:
-    content = bytes(range(256)) * 10_000
-    (tmp_path / "file").write_bytes(content)
-    assert file_sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
-    with pytest.raises(InputError, match="no such file"):
-        file_sha256(tmp_path / "other")
+def test_surface_data_in_mgz_are_refused(save: Save, noise: Noise) -> None:
+    with pytest.raises(InputError, match="1-D image"):
+        read_scan(save("thickness.mgz", noise(200, 1, 1)))
+
+
+@pytest.mark.parametrize("kind", ["itk", "fsl", "learn2reg"])
+def test_field_of_other_than_real_numbers_is_refused(save: Save, kind: str) -> None:
+    path = save("warp.nii", np.zeros((8, 9, 10, 1, 3), np.complex64))
+    with pytest.raises(InputError, match=r"warp\.nii: not a field: its voxels are of type complex64"):
+        read_transform(path, kind, GRID, GRID)

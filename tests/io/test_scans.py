@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.io.images import file_sha256
+from scripts.io.files import file_sha256
 from scripts.io.scans import header_facts, read_scan
 from scripts.runtime.errors import InputError
 
@@ -79,12 +79,6 @@ def test_label_map_given_as_an_image_is_told(save: Save) -> None:
     array[2:10, 2:10, 2:6], array[2:10, 2:10, 6:10] = 1002, 2002
     (warning,) = read_scan(save("labels.nii.gz", array)).warnings
     assert "looks like a label map" in warning
-
-
-def test_home_is_expanded(save: Save, noise: Noise, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = save("scan.nii.gz", noise(8, 9, 10))
-    monkeypatch.setenv("HOME", str(path.parent))
-    assert read_scan("~/scan.nii.gz").path == str(path)
 
 
 def test_facts_are_those_of_the_file_and_fit_into_json(save: Save, noise: Noise) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.io.tables import write_table
-from scripts.metrics.summary import summarise
+from scripts.metrics.summary import summarize
 
 ROWS = [
     {"pair": "a_b", "dice": 0.75, "tre": 2.0},
@@ -22,19 +22,19 @@ ROWS = [
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1))
 def test_summary_is_mean_and_population_deviation(values: list[float]) -> None:
-    summary = summarise([{"pair": str(i), "dice": value} for i, value in enumerate(values)])
+    summary = summarize([{"pair": str(i), "dice": value} for i, value in enumerate(values)])
     assert summary["dice"]["mean"] == pytest.approx(np.mean(values), abs=1e-6)
     assert summary["dice"]["std"] == pytest.approx(np.std(values), abs=1e-6)
 
 
 def test_nan_and_missing_values_are_left_out() -> None:
-    summary = summarise(ROWS)
+    summary = summarize(ROWS)
     assert summary["dice"] == {"mean": 0.5, "std": 0.25}
     assert summary["tre"] == {"mean": 3.5, "std": 1.5}
 
 
 def test_metric_that_no_pair_has_is_nan() -> None:
-    assert math.isnan(summarise([{"pair": "a", "dice": math.nan}])["dice"]["mean"])
+    assert math.isnan(summarize([{"pair": "a", "dice": math.nan}])["dice"]["mean"])
 
 
 def test_json_holds_pairs_and_summary_with_null_for_what_is_not_finite(tmp_path: Path) -> None:

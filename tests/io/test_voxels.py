@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.io.voxels import read_voxels, replace_not_finite, share_of_equal_neighbours
+from scripts.io.voxels import read_voxels, replace_not_finite, share_of_equal_neighbors
 from scripts.runtime.errors import InputError
 
 Save = Callable[..., Path]
@@ -145,6 +145,6 @@ def test_what_float32_cannot_hold_counts_as_infinite(save: Save, noise: Noise) -
 def test_neighbours_of_labels_are_equal_and_those_of_images_are_not(noise: Noise) -> None:
     labels = np.zeros((20, 20, 20), np.int32)
     labels[4:16, 4:16, 4:10], labels[4:16, 4:16, 10:16] = 2035, 7
-    assert share_of_equal_neighbours(labels) == pytest.approx(10 / 11)
-    assert share_of_equal_neighbours(noise(20, 20, 20)) == 0
-    assert share_of_equal_neighbours(np.zeros((5, 5, 5))) == 0
+    assert share_of_equal_neighbors(labels) == pytest.approx(10 / 11)
+    assert share_of_equal_neighbors(noise(20, 20, 20)) == 0
+    assert share_of_equal_neighbors(np.zeros((5, 5, 5))) == 0

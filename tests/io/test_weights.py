@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from scripts.io.images import file_sha256
+from scripts.io.files import file_sha256
 from scripts.io.weights import load_weights, read_weights, write_safetensors
 from scripts.runtime.errors import InputError
 

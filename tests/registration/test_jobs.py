@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 from scripts.registration.jobs import registration_jobs
+from scripts.registration.pair import ImageSources, Job
 
 NO_FILES = {"fixed": None, "moving": None, "fixed_mask": None, "moving_landmarks": None}
 
 
 @pytest.fixture
-def listed(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
+def listed(tmp_path: Path) -> Callable[..., list[Job]]:
     """`listed("fixed,moving\\na.nii,b.nii")`: the jobs of a CSV list, or of a JSON one where it is no text."""
 
-    def jobs(content: object, settings: Mapping[str, Any] | None = None, suffix: str = "") -> list[dict[str, Any]]:
+    def jobs(content: object, settings: Mapping[str, Any] | None = None, suffix: str = "") -> list[Job]:
         is_text = isinstance(content, str)
         file = tmp_path / "lists" / f"pairs{suffix or ('.csv' if is_text else '.json')}"
         file.parent.mkdir(exist_ok=True)
@@ -30,10 +31,10 @@ def listed(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
 def test_one_pair_of_files_goes_into_the_folder_itself() -> None:
     files = NO_FILES | {"fixed": "x/a.nii.gz", "moving": "b.mgz", "fixed_mask": "m.nii"}
     (job,) = registration_jobs("out", files)
-    assert job["folder"] == "out"
-    assert job["name"] == "a_b"
-    assert job["fixed"] == {"image": "x/a.nii.gz", "mask": "m.nii"}
-    assert job["moving"] == {"image": "b.mgz"}
+    assert job.folder == "out"
+    assert job.name == "a_b"
+    assert job.fixed == ImageSources(image="x/a.nii.gz", mask="m.nii")
+    assert job.moving == ImageSources(image="b.mgz")
 
 
 @pytest.mark.parametrize(
@@ -65,11 +66,11 @@ def test_anything_but_one_kind_of_input_is_refused(refused: Callable, given: dic
 def test_paths_of_a_list_are_relative_to_it(listed: Callable, tmp_path: Path, content: object) -> None:
     first, second = listed(content)
     here = tmp_path / "lists"
-    assert first["fixed"] == {"image": str(here / "a.nii")}
-    assert first["moving"] == {"image": str(here / "sub" / "b.nii.gz"), "label": str(here / "l.nii")}
-    assert (first["name"], second["name"]) == ("first", "c_a")
-    assert second["folder"] == str(tmp_path / "out" / "c_a")
-    assert "label" not in second["moving"]
+    assert first.fixed == ImageSources(image=str(here / "a.nii"))
+    assert first.moving == ImageSources(image=str(here / "sub" / "b.nii.gz"), label=str(here / "l.nii"))
+    assert (first.name, second.name) == ("first", "c_a")
+    assert second.folder == str(tmp_path / "out" / "c_a")
+    assert second.moving.label is None
 
 
 def test_a_table_of_excel_is_read(listed: Callable, tmp_path: Path) -> None:
@@ -77,7 +78,7 @@ def test_a_table_of_excel_is_read(listed: Callable, tmp_path: Path) -> None:
     file = tmp_path / "lists" / "excel.csv"
     file.write_bytes("\ufefffixed,moving\r\na.nii,b.nii\r\n".encode())
     (job,) = registration_jobs("out", NO_FILES, pairs=str(file))
-    assert job["name"] == "a_b"
+    assert job.name == "a_b"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_finished_pairs_are_left_out_until_files_or_settings_change(listed: Call
     settings = {"init": "affine", "weights": {"sha256": "1"}}
     first, second = listed(table, settings)
     digest = {name: hashlib.sha256(name.encode()).hexdigest() for name in "abc"}
-    folder = Path(first["folder"])
+    folder = Path(first.folder)
     folder.mkdir(parents=True)
     metrics = {"fixed": {"sha256": digest["a"]}, "moving": {"sha256": digest["b"]}, "settings": settings}
     (folder / "metrics.json").write_text(json.dumps(metrics))
@@ -128,8 +129,8 @@ def test_finished_pairs_are_left_out_until_files_or_settings_change(listed: Call
 
 def test_dataset_gives_a_job_for_each_pair(odd_dataset: Path) -> None:
     jobs = registration_jobs("out", NO_FILES, dataset_dir=str(odd_dataset))
-    assert [job["name"] for job in jobs] == [
+    assert [job.name for job in jobs] == [
         "VIRTUAL_0003_0000_VIRTUAL_0004_0000",
         "VIRTUAL_0004_0000_VIRTUAL_0003_0000",
     ]
-    assert all({"image", "label", "keypoints"} <= set(job[role]) for job in jobs for role in ("fixed", "moving"))
+    assert all(files.label and files.keypoints for job in jobs for files in (job.fixed, job.moving))

@@ -1,5 +1,6 @@
 """The figures of a registration, against those worked out by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from scripts.geometry.grid import Grid
-from scripts.geometry.transforms import Affine, Chain, Field, as_field
+from scripts.geometry.transforms import Affine, Field
 from scripts.io.scans import Scan
-from scripts.registration.measuring import Measure, _describe, _inverse_consistency, _label_overlap, _landmark_error
+from scripts.registration.measuring import describe_affine, inverse_consistency, label_overlap, landmark_error, measure
+from scripts.registration.pair import ImageSources, Job, LoadedImage, Registration
 
 SIZE = (8, 9, 10)
 SHIFT = from_matvec(np.eye(3), [2.0, 0, 0])
@@ -21,6 +23,29 @@ SHIFT = from_matvec(np.eye(3), [2.0, 0, 0])
 def scan(array: NDArray, affine: NDArray | None = None) -> Scan:
     matrix = np.eye(4) if affine is None else affine
     return Scan("image.nii", array, matrix, np.dtype(np.float32), 1.0, 0.0, "sform (scanner)", ())
+
+
+def registered(**known: Any) -> Registration:
+    """A registration of a cube with itself, by a field of zeros; `known` replaces parts of it."""
+    image = np.zeros(SIZE, np.float32)
+    image[2:6, 2:7, 2:8] = np.random.default_rng(0).uniform(0.3, 1, (4, 5, 6))
+    still = Field(np.zeros((*SIZE, 3), np.float32), np.eye(4))
+    files = ImageSources(image="image.nii")
+    parts = {
+        "job": Job(name="pair", folder="out", fixed=files, moving=files),
+        "fixed": LoadedImage(scan=scan(image)),
+        "moving": LoadedImage(scan=scan(image)),
+        "timings": {},
+        "affine": np.eye(4),
+        "grid": Grid(SIZE, np.eye(4)),
+        "image": np.stack([image, image]),
+        "foregrounds": np.stack([image > 0, image > 0]),
+        "field": torch.zeros(3, *SIZE),
+        "device": "cpu",
+        "deformation": still,
+        "warp": still,
+    }
+    return Registration(**{**parts, **known})
 
 
 def slab(value: int, start: int, stop: int, dtype: type = np.int32) -> NDArray:
@@ -38,17 +63,12 @@ def overlap_of(
     fixed_affine: NDArray | None = None,
 ) -> dict[str, float]:
     """Of two label maps: `before` by this affine, and after as they lie."""
-    return _label_overlap(
-        {
-            "fixed_scan": scan(np.zeros(fixed.shape, np.float32), fixed_affine),
-            "moving_scan": scan(np.zeros(moving.shape, np.float32)),
-            "fixed_label": fixed,
-            "moving_label": moving,
-            "affine": np.eye(4) if affine is None else affine,
-            "warp": Affine(np.eye(4)),
-        },
-        labels,
+    registration = registered(
+        fixed=LoadedImage(scan=scan(np.zeros(fixed.shape, np.float32), fixed_affine), label=fixed),
+        moving=LoadedImage(scan=scan(np.zeros(moving.shape, np.float32)), label=moving),
+        affine=np.eye(4) if affine is None else affine,
     )
+    return label_overlap(registration, labels)
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------
@@ -98,8 +118,9 @@ def test_hausdorff_distance_is_in_mm() -> None:
 
 
 def test_figures_of_labels_need_both_maps() -> None:
-    assert _label_overlap({"fixed_label": slab(1, 0, 2)}, None) == {}
-    assert _landmark_error({"fixed_points": np.zeros((1, 3))}) == {}
+    one = LoadedImage(scan=scan(np.zeros(SIZE, np.float32)), label=slab(1, 0, 2), landmarks=np.zeros((1, 3)))
+    assert label_overlap(registered(fixed=one), None) == {}
+    assert landmark_error(registered(fixed=one)) == {}
 
 
 # --- landmarks --------------------------------------------------------------------------------------------------------
@@ -109,63 +130,48 @@ def test_landmark_error_is_the_mean_distance_in_the_moving_space() -> None:
     points = np.random.default_rng(0).uniform(-50, 50, (20, 3))
     truth = from_matvec(Rotation.from_euler("z", 30, degrees=True).as_matrix(), [3, 4, 0])
     moving = Affine(truth)(points)
+    # The affine map found lacks the shift of 5 mm, sqrt(3² + 4²); the deformation before it makes up for that.
     found = from_matvec(truth[:3, :3], [0, 0, 0])
-    pair = {"fixed_points": points, "moving_points": moving, "affine": found, "transform": Affine(truth)}
-    figures = _landmark_error(pair)
+    shift = np.linalg.solve(truth[:3, :3], [3, 4, 0])
+    images = (LoadedImage(scan=scan(np.zeros(SIZE, np.float32)), landmarks=place) for place in (points, moving))
+    deformation = Field(np.broadcast_to(shift.astype(np.float32), (*SIZE, 3)).copy(), np.eye(4))
+    figures = landmark_error(registered(fixed=next(images), moving=next(images), affine=found, deformation=deformation))
     assert figures["tre_before"] == pytest.approx(5.0)
-    assert figures["tre"] == pytest.approx(0.0, abs=1e-9)
+    assert figures["tre"] == pytest.approx(0.0, abs=1e-6)
 
 
 # --- transforms -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def pair() -> dict[str, Any]:
-    """Of a cube, with a field of 2 mm along x everywhere, and no inverse but the identity."""
-    image = np.zeros(SIZE, np.float32)
-    image[2:6, 2:7, 2:8] = np.random.default_rng(0).uniform(0.3, 1, (4, 5, 6))
+def shifted() -> Registration:
+    """A cube with a field of 2 mm along x everywhere."""
     field = torch.zeros(3, *SIZE)
     field[0] = 2.0
-    grid = Grid(SIZE, np.eye(4))
-    transform = Chain([Affine(np.eye(4)), Field(np.moveaxis(field.numpy(), 0, -1).copy(), np.eye(4))])
-    return {
-        "image": torch.from_numpy(np.stack([image, image])),
-        "pred": field,
-        "foregrounds": np.stack([image > 0, image > 0]),
-        "grid": grid,
-        "affine": np.eye(4),
-        "transform": transform,
-        "warp": as_field(transform, Grid(SIZE, np.eye(4))),
-        "inverse_warp": Affine(np.eye(4)),
-        "fixed_scan": scan(image),
-        "moving_scan": scan(image),
-        "warnings": {"fixed": [], "moving": []},
-        "stages": {},
-        "device": "cpu",
-    }
+    deformation = Field(np.moveaxis(field.numpy(), 0, -1).copy(), np.eye(4))
+    return registered(field=field, deformation=deformation, warp=deformation)
 
 
-def test_inverse_consistency_is_the_distance_there_and_back(pair: dict[str, Any]) -> None:
-    figures = _inverse_consistency(pair)
+def test_inverse_consistency_is_the_distance_there_and_back(shifted: Registration) -> None:
+    assert inverse_consistency(shifted) == {}
+    figures = inverse_consistency(replace(shifted, inverse_warp=registered().warp))
     assert figures["inverse_consistency_mean_mm"] == pytest.approx(2.0)
     assert figures["inverse_consistency_max_mm"] == pytest.approx(2.0)
-    back = from_matvec(np.eye(3), [-2.0, 0, 0])
-    assert _inverse_consistency({**pair, "inverse_warp": Affine(back)})["inverse_consistency_max_mm"] < 1e-6
-    del pair["inverse_warp"]
-    assert _inverse_consistency(pair) == {}
+    back = Field(-shifted.warp.displacement, np.eye(4))
+    assert inverse_consistency(replace(shifted, inverse_warp=back))["inverse_consistency_max_mm"] < 1e-6
 
 
-def test_a_shift_has_its_length_and_folds_nothing(pair: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shift_has_its_length_and_folds_nothing(shifted: Registration, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripts.registration.measuring.header_facts", lambda _: {})
-    measured = Measure({"init": "none"})(pair)["metrics"]
+    measured = measure(shifted, {"init": "none"}).metrics
     assert measured["mean_displacement_mm"] == measured["max_displacement_mm"] == 2.0
-    assert measured["folding_percent"] == measured["ndv_percent"] == 0.0
+    assert measured["foreground_folding_percent"] == measured["foreground_ndv_percent"] == 0.0
     assert measured["sdlogj"] < 1e-6
     assert measured["foreground_dice_before"] == 1.0
     assert measured["foreground_dice"] == pytest.approx(2 * 2 / (4 + 4))  # 2 of 4 layers
     assert measured["lncc_before"] > 0.99 > measured["lncc"] + 0.3
     assert measured["verdict"] == "fail"
-    assert "measure" in measured["stages"]
+    assert "measure" in measured["timings"]
 
 
 @pytest.mark.parametrize("angle", [0.0, 30.0, 120.0])
@@ -173,7 +179,7 @@ def test_a_shift_has_its_length_and_folds_nothing(pair: dict[str, Any], monkeypa
 def test_affine_is_described_by_its_rotation_and_stretches(angle: float, mirrored: bool) -> None:
     turn = Rotation.from_rotvec(np.radians(angle) * np.array([0.6, 0.0, 0.8])).as_matrix()
     turn = -turn if mirrored else turn
-    described = _describe(from_matvec(turn @ np.diag([1.2, 1.0, 0.9]), [5, 6, 7]))
+    described = describe_affine(from_matvec(turn @ np.diag([1.2, 1.0, 0.9]), [5, 6, 7]))
     assert described["rotation_degrees"] == pytest.approx(angle, abs=1e-4)
     assert described["scale"] == pytest.approx([1.2, 1.0, 0.9])
     assert np.array(described["matrix"])[:3, 3].tolist() == [5, 6, 7]

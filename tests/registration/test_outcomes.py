@@ -2,21 +2,23 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ignite.engine import Engine
 
 from scripts.registration.outcomes import Attempt, Outcomes
+from scripts.registration.pair import Failure
 from scripts.registration.summary import RegistrationTable
 from scripts.runtime.errors import InputError, report_error
 
 GOOD, BAD = {"verdict": "pass", "reasons": []}, {"verdict": "fail", "reasons": ["the similarity fell", "folds"]}
 
 
-def register(pair: dict[str, Any]) -> dict[str, Any]:
-    if "raises" in pair:
-        raise pair["raises"]
+def register(pair: SimpleNamespace) -> SimpleNamespace:
+    if hasattr(pair, "raises"):
+        raise pair.raises
     return pair
 
 
@@ -24,25 +26,24 @@ def run(*pairs: dict[str, Any]) -> None:
     engine = Engine(lambda _, pair: Attempt(register)(pair))
     outcomes = Outcomes()
     outcomes.attach(engine)
-    engine.run([{"name": f"pair {number}", **pair} for number, pair in enumerate(pairs, start=1)])
+    engine.run([SimpleNamespace(name=f"pair {number}", **pair) for number, pair in enumerate(pairs, start=1)])
     outcomes.raise_errors()
     outcomes.raise_verdicts()
 
 
 def test_an_attempt_keeps_what_went_wrong() -> None:
     error = InputError("f.nii: bad")
-    failed = Attempt(register)({"name": "a", "raises": error, "image": "large"})
-    assert failed == {"name": "a", "error": error}
+    assert Attempt(register)(SimpleNamespace(name="a", raises=error)) == Failure("a", error)
 
 
 def test_an_attempt_finds_the_input_error_behind_a_wrapper() -> None:
     wrapped = RuntimeError("applying transform")
     wrapped.__cause__ = InputError("f.nii: bad")
-    assert Attempt(register)({"name": "a", "raises": wrapped})["error"] is wrapped.__cause__
+    assert Attempt(register)(SimpleNamespace(name="a", raises=wrapped)).error is wrapped.__cause__
 
 
 def test_no_step_is_tried_after_a_failure() -> None:
-    failed = {"name": "a", "error": InputError("bad")}
+    failed = Failure("a", InputError("bad"))
     assert Attempt(lambda _: pytest.fail("tried"))(failed) is failed
 
 
@@ -112,8 +113,8 @@ def test_table_of_all_registrations_in_a_folder(tmp_path: Path, capsys: pytest.C
     for number, dice in enumerate((0.5, 0.7)):
         folder = tmp_path / f"pair{number}"
         folder.mkdir()
-        stages = {"load": {"seconds": 1.0}, "network": {"seconds": 2.5}}
-        metrics = {"verdict": "pass", "dice_before": 0.4, "dice": dice, "hd95": None, "threads": 2, "stages": stages}
+        timings = {"load": {"seconds": 1.0}, "network": {"seconds": 2.5}}
+        metrics = {"verdict": "pass", "dice_before": 0.4, "dice": dice, "hd95": None, "threads": 2, "timings": timings}
         (folder / "metrics.json").write_text(json.dumps(metrics))
     RegistrationTable(tmp_path)()
     table = json.loads((tmp_path / "summary.json").read_text())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scripts.metrics.similarity import lncc
 from scripts.registration import refinement
-from scripts.registration.refinement import Refine, refine
+from scripts.registration.refinement import read_steps, refine, refine_pair
 from scripts.spatial import jacobian_determinant
 from scripts.spatial.jacobian import TETRAHEDRA
 from scripts.synthesis.anatomies import phantom_anatomy
@@ -66,7 +66,7 @@ def test_rounds_go_on_from_each_other(image: Tensor, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(refinement, "BOUND", 0.05)
     start = torch.zeros(1, 3, *SIZE)
     one, several = (refine(image, start, steps).field.abs().max() for steps in (25, 200))
-    assert one <= 0.05 * sum(factor * knots for factor, knots, _ in refinement.STAGES) + 1e-5
+    assert one <= 0.05 * sum(factor * knots for factor, knots, _ in refinement.LEVELS) + 1e-5
     assert several > one
 
 
@@ -155,14 +155,14 @@ def test_not_a_number_comes_back_as_it_was(image: Tensor, where: str) -> None:
 
 
 def test_no_steps_change_nothing() -> None:
-    pair = {"pred": torch.ones(3, 4, 4, 4), "stages": {}}
-    assert Refine(0, "cpu")(pair) == pair
+    pair = object()
+    assert refine_pair(pair, 0, "cpu") is pair
 
 
 @pytest.mark.parametrize("steps", ["-1", -1, "many", 1.5, "", None, True])
 def test_bad_steps_are_refused(refused: Callable, steps: object) -> None:
     with refused(f"--refine {steps}", "whole number"):
-        Refine(steps, "cpu")
+        read_steps(steps)
 
 
 @pytest.fixture
@@ -176,8 +176,8 @@ def test_registration_refines_and_tells_what_it_gained(
 ) -> None:
     plain = register(*scans, tmp_path / "plain", weights=fresh_weights)
     refined = register(*scans, tmp_path / "refined", weights=fresh_weights, refine=10)
-    assert "refinement" not in plain and "refine" not in plain["stages"] and plain["settings"]["refine"] == 0
-    assert refined["stages"]["refine"]["seconds"] > 0 and refined["settings"]["refine"] == 10
+    assert "refinement" not in plain and "refine" not in plain["timings"] and plain["settings"]["refine"] == 0
+    assert refined["timings"]["refine"]["seconds"] > 0 and refined["settings"]["refine"] == 10
 
     gained = refined["refinement"]
     assert set(gained) == {"steps", "lncc_before", "lncc_after", "gain"}

@@ -13,7 +13,7 @@ from scripts.geometry.grid import Grid
 from scripts.geometry.transforms import Affine, Chain, Field, as_field
 from scripts.io.field_formats import read_transform
 from scripts.io.nifti import save_itk_field
-from scripts.io.series import looks_like_labels
+from scripts.io.voxels import looks_like_labels
 from scripts.registration.reuse import apply, convert, jacobian, points
 from scripts.runtime.errors import InputError
 

@@ -45,8 +45,8 @@ GOOD = {
     "lncc": 0.8297,
     "foreground_dice_before": 0.96,
     "foreground_dice": 0.994,
-    "folding_percent": 0.0,
-    "ndv_percent": 0.0001,
+    "foreground_folding_percent": 0.0,
+    "foreground_ndv_percent": 0.0001,
     "sdlogj": 0.081,
     "mean_displacement_mm": 4.74,
     "max_displacement_mm": 21.3,
@@ -54,7 +54,7 @@ GOOD = {
     "inverse_consistency_max_mm": 0.4,
     "affine": {"matrix": np.eye(4).tolist(), "rotation_degrees": 7.3, "scale": [1.02, 0.97, 1.05]},
     "settings": {"init": "affine", "seed": 0, "weights": {"path": "models/model.pt", "sha256": "ab" * 32}},
-    "stages": {
+    "timings": {
         "load": {"seconds": 0.5, "peak_memory_mb": 600.0},
         "network": {"seconds": 12.25, "peak_memory_mb": 3104.0},
     },

@@ -81,7 +81,13 @@ def test_a_fresh_page_replaces_an_old_one_and_leaves_nothing_else(tmp_path, volu
 
 def test_a_failed_registration_is_reported_too(tmp_path, volumes, metrics):
     volumes["field"] = np.full_like(volumes["field"], np.nan)
-    metrics |= {"lncc": None, "folding_percent": None, "affine": None, "verdict": "fail", "reasons": ["broken"]}
+    metrics |= {
+        "lncc": None,
+        "foreground_folding_percent": None,
+        "affine": None,
+        "verdict": "fail",
+        "reasons": ["broken"],
+    }
     page = write(tmp_path / "report.html", volumes, metrics)
     assert "no foreground to measure in" in page
 

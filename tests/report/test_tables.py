@@ -3,7 +3,7 @@ from html import unescape
 
 import pytest
 
-from scripts.report.tables import figures_table, inputs_table, key_figures, number, stages_table, versions_table
+from scripts.report.tables import inputs_table, key_metrics, metrics_table, number, timings_table, versions_table
 
 
 def rows(table):
@@ -42,45 +42,45 @@ def test_numbers_as_people_read_them(value, text):
     assert number(value) == text
 
 
-def test_figures_stand_before_and_after(metrics):
-    found = rows(figures_table(metrics))
-    assert ["Similarity", "0.286", "0.830"] in found
-    assert ["Foreground overlap", "0.960", "0.994"] in found
-    assert ["Folding", "", "0 %"] in found
-    assert ["Largest displacement", "", "21.3 mm"] in found
+def test_metrics_stand_before_and_after(metrics):
+    found = rows(metrics_table(metrics))
+    assert ["LNCC", "0.286", "0.830"] in found
+    assert ["Foreground Dice", "0.960", "0.994"] in found
+    assert ["Folding in the foreground", "", "0 %"] in found
+    assert ["Largest displacement", "", "21.30 mm"] in found
     assert ["Affine rotation", "", "7.30 degrees"] in found
     assert ["Affine scale", "", "1.02, 0.970, 1.05"] in found
 
 
-def test_label_and_landmark_figures_come_when_measured(metrics):
-    for name in ("Label overlap", "Label distance", "Landmark error"):
-        assert name not in figures_table(metrics)
-        assert name not in figures_table(metrics | {"dice": None, "hd95": None, "tre": None})
+def test_label_and_landmark_metrics_come_when_measured(metrics):
+    for name in (">Dice<", ">HD95<", ">TRE<"):
+        assert name not in metrics_table(metrics)
+        assert name not in metrics_table(metrics | {"dice": None, "hd95": None, "tre": None})
     metrics |= {"dice_before": 0.4, "dice": 0.75, "hd95_before": 4.0, "hd95": 2.5, "tre_before": 6.0, "tre": 3.0}
-    found = rows(figures_table(metrics))
-    assert ["Label overlap", "0.400", "0.750"] in found
-    assert ["Label distance", "4.00", "2.50 mm"] in found
-    assert ["Landmark error", "6.00", "3.00 mm"] in found
+    found = rows(metrics_table(metrics))
+    assert ["Dice", "0.4000", "0.7500"] in found
+    assert ["HD95", "4.00", "2.50 mm"] in found
+    assert ["TRE", "6.00", "3.00 mm"] in found
 
 
-def test_a_figure_without_a_start_says_so(metrics):
-    assert ["Landmark error", "–", "3.00 mm"] in rows(figures_table(metrics | {"tre": 3.0}))
+def test_a_metric_without_a_start_leaves_its_cell_empty(metrics):
+    assert ["TRE", "", "3.00 mm"] in rows(metrics_table(metrics | {"tre": 3.0}))
 
 
 def test_refinement_is_one_row_where_there_was_one(metrics):
-    assert "Refinement" not in figures_table(metrics)
+    assert "Refinement" not in metrics_table(metrics)
     metrics["refinement"] = {"steps": 50, "lncc_before": 0.8, "lncc_after": 0.8297, "gain": 0.0297}
-    table = figures_table(metrics)
+    table = metrics_table(metrics)
     assert rows(table).count(["Refinement", "0.800", "0.830"]) == 1
     assert "LNCC gained 0.0297 in 50 steps" in table
 
 
-def test_key_figures_are_the_few_that_matter(metrics):
+def test_key_metrics_are_the_few_that_matter(metrics):
     names = re.findall(
-        r'<li><span class="faint">(.*?)</span>', key_figures(metrics | {"dice": 0.7, "dice_before": 0.4})
+        r'<li><span class="faint">(.*?)</span>', key_metrics(metrics | {"dice": 0.7, "dice_before": 0.4})
     )
-    assert names == ["Similarity", "Label overlap", "Foreground overlap", "Folding", "Largest displacement"]
-    assert "0.286 →" in key_figures(metrics)
+    assert names == ["LNCC", "Dice", "Foreground Dice", "Folding in the foreground", "Largest displacement"]
+    assert "0.286 →" in key_metrics(metrics)
 
 
 def test_headers_stand_side_by_side(metrics):
@@ -99,8 +99,8 @@ def test_warnings_are_listed_with_their_scan(metrics):
     assert '<ul class="warnings"><li>Moving: sform and qform differ</li></ul>' in inputs_table(metrics)
 
 
-def test_stages_add_up(metrics):
-    found = rows(stages_table(metrics))
+def test_timings_add_up(metrics):
+    found = rows(timings_table(metrics))
     assert ["network", "12.2", "3104"] in found
     assert found[-1] == ["total", "12.8", ""]
 
@@ -113,7 +113,7 @@ def test_versions_settings_and_checksums_are_all_there(metrics):
     assert ["SHA-256: fixed", "0f" * 32] in found
 
 
-@pytest.mark.parametrize("table", [figures_table, inputs_table, key_figures, stages_table, versions_table])
+@pytest.mark.parametrize("table", [metrics_table, inputs_table, key_metrics, timings_table, versions_table])
 def test_what_is_missing_is_left_out(table):
     table({"fixed": {}, "moving": {}})
 
@@ -121,7 +121,7 @@ def test_what_is_missing_is_left_out(table):
 def test_text_from_outside_is_escaped(metrics):
     evil = '<img src=x onerror="alert(1)">&'
     metrics["fixed"] |= {"path": evil, "space": evil, "warnings": [evil], "sha256": evil}
-    metrics |= {"settings": {evil: evil}, "versions": {evil: evil}, "stages": {evil: {"seconds": 1.0}}, "lncc": evil}
-    for table in (figures_table, inputs_table, key_figures, stages_table, versions_table):
+    metrics |= {"settings": {evil: evil}, "versions": {evil: evil}, "timings": {evil: {"seconds": 1.0}}}
+    for table in (metrics_table, inputs_table, key_metrics, timings_table, versions_table):
         assert "<img" not in table(metrics)
     assert unescape(inputs_table(metrics)).count(evil) == 3

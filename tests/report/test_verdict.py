@@ -35,7 +35,7 @@ def test_measured_registrations_get_their_verdict(name):
         "lncc_before": before,
         "lncc": after,
         "foreground_dice": overlap,
-        "folding_percent": 0.0,
+        "foreground_folding_percent": 0.0,
         "sdlogj": roughness,
         "max_displacement_mm": largest,
     }
@@ -51,10 +51,10 @@ def test_measured_registrations_get_their_verdict(name):
         ({"lncc": 0.10, "lncc_before": 0.02}, "fail", "nothing in common"),
         ({"foreground_dice": 0.7}, "fail", "overlap by 70 %"),
         ({"foreground_dice": 0.85}, "look", "overlap by 85 %"),
-        ({"folding_percent": 1.5}, "fail", "1.5 % of the foreground is folded"),
-        ({"folding_percent": 0.3}, "look", "0.3 % of the foreground is folded"),
-        ({"ndv_percent": 2.0}, "fail", "inside out"),
-        ({"ndv_percent": 0.5}, "look", "inside out"),
+        ({"foreground_folding_percent": 1.5}, "fail", "1.5 % of the foreground is folded"),
+        ({"foreground_folding_percent": 0.3}, "look", "0.3 % of the foreground is folded"),
+        ({"foreground_ndv_percent": 2.0}, "fail", "inside out"),
+        ({"foreground_ndv_percent": 0.5}, "look", "inside out"),
         ({"sdlogj": 0.3}, "look", "rough"),
         ({"max_displacement_mm": 50.0}, "look", "50 mm"),
         ({"inverse_consistency_mean_mm": 1.4}, "look", "1.4 mm"),
@@ -70,7 +70,9 @@ def test_one_bad_figure_is_named(metrics, change, verdict, word):
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, "missing"])
-@pytest.mark.parametrize("key", ["lncc_before", "lncc", "foreground_dice", "folding_percent", "max_displacement_mm"])
+@pytest.mark.parametrize(
+    "key", ["lncc_before", "lncc", "foreground_dice", "foreground_folding_percent", "max_displacement_mm"]
+)
 def test_a_needed_figure_that_is_no_number_fails(metrics, key, value):
     metrics[key] = value
     if value == "missing":
@@ -80,7 +82,9 @@ def test_a_needed_figure_that_is_no_number_fails(metrics, key, value):
     assert any("could not be measured" in reason for reason in reasons)
 
 
-@pytest.mark.parametrize("key", ["ndv_percent", "sdlogj", "inverse_consistency_mean_mm", "affine", "fixed", "dice"])
+@pytest.mark.parametrize(
+    "key", ["foreground_ndv_percent", "sdlogj", "inverse_consistency_mean_mm", "affine", "fixed", "dice"]
+)
 def test_what_is_not_needed_may_be_missing_or_none(metrics, key):
     assert judge({**metrics, key: None})[0] == "pass"
     metrics.pop(key, None)
@@ -89,7 +93,7 @@ def test_what_is_not_needed_may_be_missing_or_none(metrics, key):
 
 def test_failures_come_before_doubts(metrics):
     metrics["fixed"]["warnings"] = ["a warning"]
-    verdict, reasons = judge(metrics | {"folding_percent": 5.0})
+    verdict, reasons = judge(metrics | {"foreground_folding_percent": 5.0})
     assert verdict == "fail"
     assert "folded" in reasons[0] and reasons[-1] == "fixed scan: a warning"
 

@@ -18,7 +18,8 @@ from scripts.geometry.grid import Grid
 from scripts.geometry.transforms import Affine
 from scripts.io.field_formats import read_transform
 from scripts.io.itk import save_affine
-from scripts.registration.steps import AlignPair, ReadPair
+from scripts.registration.pair import ImageSources, Job
+from scripts.registration.steps import align_pair, read_pair
 
 OBLIQUE = Rotation.from_euler("xyz", [8, -12, 20], degrees=True).as_matrix()
 SLOPE, INTER = 0.5, 20.0
@@ -306,9 +307,9 @@ def test_what_a_mask_leaves_out_does_not_count(with_a_bag: tuple[Moved, Path]) -
     pair, mask = with_a_bag
     points, errors = inside(pair.fixed), []
     for extra in ({}, {"mask": str(mask)}):
-        job = {"fixed": {"image": str(pair.fixed)}, "moving": {"image": str(pair.moving), **extra}}
-        aligned = AlignPair("affine", 0)(ReadPair(None, False, False)(job))
-        found = Affine(aligned["affine"])(points)
+        files = ImageSources(image=str(pair.fixed)), ImageSources(image=str(pair.moving), **extra)
+        loaded = read_pair(Job(name="pair", folder="", fixed=files[0], moving=files[1]))
+        found = Affine(align_pair(loaded, "affine", 0).affine)(points)
         errors.append(np.linalg.norm(found - Affine(MOTION)(points), axis=1).max())
     assert errors[1] < 1.5
     assert errors[0] > 3 * errors[1]

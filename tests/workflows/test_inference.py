@@ -58,10 +58,10 @@ def test_metrics_say_from_what_and_how_the_result_came(
     versions = metrics["versions"]
     assert versions["nibabel"] == nib.__version__
     assert versions["torch"].partition("+")[0] == torch.__version__.partition("+")[0]  # "+cpu" is named or not
-    assert set(metrics["stages"]) == {
+    assert set(metrics["timings"]) == {
         *("load", "affine", "prepare", "network", "fuse", "invert", "measure", "save", "report")
     }
-    assert all(stage["seconds"] >= 0 and stage["peak_memory_mb"] > 50 for stage in metrics["stages"].values())
+    assert all(stage["seconds"] >= 0 and stage["peak_memory_mb"] > 50 for stage in metrics["timings"].values())
 
 
 def test_untrained_network_moves_nothing(
@@ -74,7 +74,7 @@ def test_untrained_network_moves_nothing(
     assert figures["foreground_dice"] == figures["foreground_dice_before"]
     assert figures["max_displacement_mm"] < 0.01
     assert figures["inverse_consistency_max_mm"] < 0.01
-    assert figures["ndv_percent"] == figures["folding_percent"] == 0.0
+    assert figures["foreground_ndv_percent"] == figures["foreground_folding_percent"] == 0.0
 
 
 def test_identical_scans_agree_entirely(
@@ -158,7 +158,7 @@ def origin(error: BaseException) -> BaseException:
     return error
 
 
-@pytest.mark.parametrize("step", ["_write_images", "save_affine", "_write_report", "_write_metrics"])
+@pytest.mark.parametrize("step", ["save_image", "save_affine", "registration_report", "write_metrics"])
 def test_disk_full_while_saving_leaves_nothing(
     register: Callable, pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

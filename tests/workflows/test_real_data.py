@@ -92,5 +92,5 @@ def test_raw_scans_are_registered_as_well_as_aligned_ones(
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["dice_before"] > 0.40
     assert metrics["dice"] > 0.60 - 0.01  # aligned: 0.60
-    assert metrics["ndv_percent"] < 0.005
+    assert metrics["foreground_ndv_percent"] < 0.005
     assert metrics["verdict"] == "pass"

@@ -141,10 +141,10 @@ def test_a_failed_pair_leaves_no_zip(submit: Callable, refused: Callable, small_
 
 @pytest.mark.parametrize("name", ["T1.nii.gz", "OASIS_438.nii.gz", "OASIS_x_0000.nii.gz"])
 def test_other_names_than_learn2regs_are_refused(refused: Callable, name: str) -> None:
-    good = {"image": "data/OASIS_0438_0000.nii.gz"}
-    assert submission_name({"fixed": good, "moving": good}) == "disp_0438_0438.nii.gz"
+    good = "data/OASIS_0438_0000.nii.gz"
+    assert submission_name(good, good) == "disp_0438_0438.nii.gz"
     with refused(name, "Learn2Reg"):
-        submission_name({"fixed": good, "moving": {"image": f"data/{name}"}})
+        submission_name(good, f"data/{name}")
 
 
 def test_a_failed_verdict_is_told_after_the_zip_is_made(

@@ -1,4 +1,4 @@
-"""How long each stage of a registration takes, and how much memory."""
+"""Time and memory that a part of the work takes."""
 
 import sys
 import time
@@ -10,15 +10,15 @@ import torch
 
 
 @contextmanager
-def stage(stages: dict[str, dict[str, float]], name: str) -> Iterator[None]:
-    """Measure a stage: adds `{"seconds": s, "peak_memory_mb": m}` under its name.
+def timed(timings: dict[str, Any], name: str) -> Iterator[None]:
+    """Measure what is done inside: adds `{"seconds": s, "peak_memory_mb": m}` under its name.
 
-    The memory is the largest of the process during the stage where Linux tells it, elsewhere the largest so far; with a
-    GPU, `peak_gpu_memory_mb` is what torch held there.
+    The memory is the process's largest meanwhile where Linux tells it, elsewhere its largest so far, 2^20 bytes; with a
+    GPU, `peak_gpu_memory_mb` is the largest that torch held there.
 
     Args:
-        stages: gets the entry.
-        name: of the stage.
+        timings: gets the entry.
+        name: key of the entry.
     """
     on_gpu = torch.cuda.is_available()
     if on_gpu:
@@ -26,10 +26,10 @@ def stage(stages: dict[str, dict[str, float]], name: str) -> Iterator[None]:
     _reset_peak_memory()
     began = time.perf_counter()
     yield
-    measured: dict[str, Any] = {"seconds": time.perf_counter() - began, "peak_memory_mb": _peak_memory_mb()}
+    measured = {"seconds": time.perf_counter() - began, "peak_memory_mb": _peak_memory_mb()}
     if on_gpu:
         measured["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
-    stages[name] = measured
+    timings[name] = measured
 
 
 def _reset_peak_memory() -> None:

@@ -1,0 +1,274 @@
+"""Registration from Python, in this process: two images in, a transform in both directions out.
+
+    from scripts.api import register
+    result = register("fixed.nii.gz", "moving.nii.gz")
+
+The functions are those that `python -m scripts register` and configs/inference.json call; the defaults are that
+config's. Nothing is printed; warnings go to Python's logger `scripts`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from nibabel.spatialimages import SpatialImage
+from numpy.typing import NDArray
+
+from scripts.geometry import Field, Transform
+from scripts.io import (
+    FilePath,
+    ImageSource,
+    file_sha256,
+    load_weights,
+    nifti_image,
+    open_series,
+    read_configs,
+    read_grid,
+    series_image,
+)
+from scripts.networks import MSFBNet, PaddedInferer
+from scripts.registration import (
+    ImageSources,
+    Job,
+    MeasuredRegistration,
+    align_pair,
+    composed,
+    fuse,
+    interpolation_mode,
+    invert,
+    measure,
+    moved_image,
+    moved_volumes,
+    own_grid,
+    predict,
+    read_init,
+    read_pair,
+    read_steps,
+    refine_pair,
+    save_registration,
+    to_network_grid,
+)
+from scripts.runtime import supports_bf16
+
+# A path, one of nibabel's images, or an array `(X, Y, Z)` with its affine `(4, 4)`, voxel to RAS mm.
+Image = FilePath | SpatialImage | tuple[NDArray[Any], NDArray[np.floating]]
+# A path of a CSV, or positions `(N, 3)`, RAS mm.
+Landmarks = FilePath | NDArray[np.floating]
+
+ROOT = Path(__file__).parents[1]
+WEIGHTS = ROOT / "models" / "model.pt"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A registration.
+
+    Attributes:
+        registration: everything that is known of it.
+    """
+
+    registration: MeasuredRegistration
+
+    @property
+    def moved(self) -> nib.Nifti1Image:
+        """The moving image on the fixed image's grid, with the values of the moving image, float32."""
+        array = moved_image(self.registration)
+        return nifti_image(array, self.registration.fixed.scan.affine)
+
+    @property
+    def warp(self) -> Field:
+        """The whole transform as a field on the fixed image's grid: `warp(points)` maps points `(N, 3)`, RAS mm, of the
+        fixed to points of the moving image."""
+        return self.registration.warp
+
+    @property
+    def inverse_warp(self) -> Field:
+        """Its inverse on the moving image's grid: points of the moving to points of the fixed image."""
+        assert self.registration.inverse_warp is not None
+        return self.registration.inverse_warp
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """The affine part, `(4, 4)`, RAS mm; it is applied after the deformation."""
+        return self.registration.affine
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Content of metrics.json."""
+        return self.registration.metrics
+
+    @property
+    def verdict(self) -> Literal["pass", "look", "fail"]:
+        """Whether the result can be used: see docs/register.md."""
+        verdict: Literal["pass", "look", "fail"] = self.metrics["verdict"]
+        return verdict
+
+    @property
+    def reasons(self) -> Sequence[str]:
+        """Reasons for the verdict, the gravest first."""
+        reasons: Sequence[str] = self.metrics["reasons"]
+        return reasons
+
+    def save(self, folder: FilePath) -> None:
+        """Write the files of `python -m scripts register` into a folder, all of them or none.
+
+        Raises:
+            OSError, InputError: if a file cannot be written.
+        """
+        save_registration(self.registration, Path(folder), composite=False)
+
+
+def load_network(weights: FilePath = WEIGHTS, device: torch.device | str = "cpu") -> MSFBNet:
+    """Load the network of configs/inference.json, in evaluation mode.
+
+    Args:
+        weights: file of its weights.
+        device: device for the network.
+
+    Returns:
+        `MSFBNet`: an image `(B, 2, D, H, W)` in [0, 1], fixed and moving, to a field `(B, 3, D, H, W)`, voxels.
+
+    Raises:
+        InputError: if the file is missing, unreadable or does not fit.
+    """
+    network: MSFBNet = _config().get_parsed_content("network_def")
+    load_weights(network, os.fspath(weights))
+    return network.eval().to(device)
+
+
+def register(
+    fixed: Image,
+    moving: Image,
+    *,
+    weights: FilePath = WEIGHTS,
+    network: MSFBNet | None = None,
+    init: str | NDArray[np.floating] = "affine",
+    refine: int = 0,
+    fixed_mask: Image | None = None,
+    moving_mask: Image | None = None,
+    fixed_label: Image | None = None,
+    moving_label: Image | None = None,
+    fixed_landmarks: Landmarks | None = None,
+    moving_landmarks: Landmarks | None = None,
+    volume: int | None = None,
+    assume_ras: bool = False,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+) -> Result:
+    """Register a moving image to a fixed one.
+
+    Args:
+        fixed: image that stays as it is.
+        moving: image that is warped.
+        weights: file of the network's weights.
+        network: network of `load_network` on the device, instead of `weights`: saves loading it again for many pairs.
+        init: start of the registration: `affine`, `rigid`, `none`, the path of an ITK affine file, or a matrix
+            `(4, 4)`, points of the fixed to points of the moving image, RAS mm.
+        refine: number of optimization steps on the pair after the network, from 0.
+        fixed_mask, moving_mask: brain masks; outside nothing counts.
+        fixed_label, moving_label: label maps, to measure Dice and HD95.
+        fixed_landmarks, moving_landmarks: the same landmarks of both images, to measure the target registration error.
+        volume: number of the volume of a 4-D image, from 0.
+        assume_ras: take images without orientation (no sform, no qform) as RAS.
+        seed: seed of the points at which the affine alignment compares the images.
+        device: device that computes; by default a GPU where there is one, else the CPU.
+
+    Returns:
+        The result, whatever its verdict.
+
+    Raises:
+        InputError: for bad input, in one line.
+    """
+    config = _config()
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    settings = {
+        "init": init if isinstance(init, str) else np.asarray(init).tolist(),
+        "volume": volume,
+        "assume_ras": assume_ras,
+        "composite": False,
+        "refine": refine,
+        "seed": seed,
+        "network_spacing": config["network_spacing"],
+        "network_size": config["network_size"],
+        "weights": {"path": str(weights), "sha256": file_sha256(weights)} if network is None else None,
+    }
+    start, steps = read_init(init) if isinstance(init, str) else init, read_steps(refine)
+    network = load_network(weights, device) if network is None else network
+    job = Job(
+        name="pair",
+        folder="",
+        fixed=_sources(fixed, fixed_mask, fixed_label, fixed_landmarks),
+        moving=_sources(moving, moving_mask, moving_label, moving_landmarks),
+    )
+    aligned = align_pair(read_pair(job, volume, assume_ras), start, seed)
+    prepared = to_network_grid(aligned, network.multiple, config["network_spacing"], config["network_size"])
+    predicted = refine_pair(predict(prepared, network, PaddedInferer(supports_bf16(device)), device), steps, device)
+    return Result(measure(invert(fuse(predicted)), settings))
+
+
+def apply(
+    transform: Result | Transform | FilePath | Sequence[FilePath],
+    image: Image,
+    reference: Image | None = None,
+    *,
+    interpolation: Literal["auto", "linear", "nearest"] = "auto",
+    inverse: bool = False,
+) -> nib.Nifti1Image:
+    """Pull an image, a 4-D series or a label map onto a reference grid.
+
+    Args:
+        transform: points of the reference to points of the image: a result of `register`, a transform, its file, or
+            several files, the first of which is applied first to the reference's points.
+        image: image in the space that the transform leads to.
+        reference: image that gives the grid; by default the transform's own grid.
+        interpolation: `auto` is nearest for what looks like labels, else linear.
+        inverse: invert the transform; of a result, the inverse warp is taken.
+
+    Returns:
+        The image on the reference grid. `nearest` keeps its data type.
+
+    Raises:
+        InputError: for bad input, in one line.
+    """
+    pull = _transform(transform, inverse)
+    grid = own_grid(pull, "the transform", "reference") if reference is None else read_grid(_source(reference))
+    series = open_series(_source(image))
+    volumes = moved_volumes(series, grid, pull, interpolation_mode(series, interpolation))
+    return series_image(volumes, grid, series)
+
+
+def _config() -> ConfigParser:
+    return read_configs(str(ROOT / "configs" / "inference.json"))
+
+
+def _source(image: Image) -> ImageSource:
+    if isinstance(image, tuple):
+        array, affine = image
+        # The type is named because nibabel takes 64-bit integers only then.
+        return nib.Nifti1Image(array, np.asarray(affine, dtype=np.float64), dtype=array.dtype)
+    return image
+
+
+def _sources(image: Image, mask: Image | None, label: Image | None, landmarks: Landmarks | None) -> ImageSources:
+    return ImageSources(
+        image=_source(image),
+        mask=None if mask is None else _source(mask),
+        label=None if label is None else _source(label),
+        landmarks=landmarks,
+    )
+
+
+def _transform(transform: Result | Transform | FilePath | Sequence[FilePath], inverse: bool) -> Transform:
+    if isinstance(transform, Result):
+        return transform.inverse_warp if inverse else transform.warp
+    if isinstance(transform, str | os.PathLike):
+        return composed([os.fspath(transform)], inverse)
+    if isinstance(transform, Sequence):
+        return composed([os.fspath(path) for path in transform], inverse)
+    return transform.inverse() if inverse else transform

@@ -1,0 +1,77 @@
+"""All metrics by name: what reports, CSV files, comparisons and curves call them, and which direction is better.
+
+In files, `NAME_before` is the same metric after the affine map alone.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+BEFORE = "_before"
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is shown.
+
+    Attributes:
+        title: its name for people.
+        unit: its unit; empty where it has none.
+        form: format specification of its numbers.
+        better: which values are better; None where neither is.
+        meaning: what it measures, for people who do not know its name.
+    """
+
+    title: str
+    unit: str
+    form: str
+    better: Literal["higher", "lower"] | None
+    meaning: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Title and unit, such as `HD95 (mm)`."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    def text(self, value: float | None) -> str:
+        """A value without its unit; a dash where there is none."""
+        if value is None:
+            return NOTHING
+        if not math.isfinite(value):
+            return "not a number"
+        return "< 0.0001" if 0 < abs(value) < 1e-4 else f"{value:{self.form}}"
+
+
+METRICS = {
+    "dice": Metric("Dice", "", ".4f", "higher", "mean overlap of the labels, 1 is best"),
+    "hd95": Metric("HD95", "mm", ".2f", "lower", "95 % Hausdorff distance of the labels' surfaces, 0 is best"),
+    "tre": Metric("TRE", "mm", ".2f", "lower", "mean distance of the landmarks, 0 is best"),
+    "lncc": Metric("LNCC", "", ".3f", "higher", "similarity: local cross-correlation of the images, 1 is best"),
+    "foreground_dice": Metric("Foreground Dice", "", ".3f", "higher", "overlap of the brains or heads, 1 is best"),
+    # Where the moving image is above 0, as LUMIR counts.
+    "ndv_percent": Metric("NDV", "%", ".2g", "lower", "volume that is turned inside out"),
+    "folding_percent": Metric("Folding", "%", ".2g", "lower", "voxels whose Jacobian determinant is 0 or less"),
+    # In the fixed image's foreground.
+    "foreground_ndv_percent": Metric("NDV in the foreground", "%", ".2g", "lower", "volume that is turned inside out"),
+    "foreground_folding_percent": Metric(
+        "Folding in the foreground", "%", ".2g", "lower", "voxels whose Jacobian determinant is 0 or less"
+    ),
+    "sdlogj": Metric("SDlogJ", "", ".3f", "lower", "spread of the log-Jacobian"),
+    "mean_displacement_mm": Metric("Mean displacement", "mm", ".2f", None, "of the deformable part"),
+    "max_displacement_mm": Metric("Largest displacement", "mm", ".2f", None, "of the deformable part"),
+    "inverse_consistency_mean_mm": Metric(
+        "Inverse consistency, mean", "mm", ".3f", "lower", "distance of a point from itself after both warps"
+    ),
+    "inverse_consistency_max_mm": Metric(
+        "Inverse consistency, worst", "mm", ".3f", "lower", "distance of a point from itself after both warps"
+    ),
+    "inverse_consistency_mm": Metric(
+        "both orders", "mm", ".2f", "lower", "distance of a point from itself after the fields of both orders"
+    ),
+    "displacement_mm": Metric("Displacement", "mm", ".2f", "lower", "mean inside the brain, of a rescan"),
+    "loss": Metric("training loss", "", ".4f", "lower"),
+    "seconds": Metric("seconds", "", ".1f", "lower"),
+    "cpu_seconds": Metric("CPU seconds", "", ".1f", "lower"),
+    "peak_memory_mb": Metric("peak memory", "MB", ".0f", "lower"),
+}

@@ -1,0 +1,198 @@
+"""A pair on its way through a registration: each step takes one of these values and returns the next.
+
+    Job -> LoadedPair -> AlignedPair -> PreparedPair -> PredictedPair -> Registration -> MeasuredRegistration
+
+Arrays of the images have their files' own axes, `(X, Y, Z)`. From `PreparedPair` on there is the network's grid as
+well, along the RAS axes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scripts.geometry import Affine, Chain, Field, Grid
+from scripts.io import FilePath, ImageSource, Scan
+
+Timings = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSources:
+    """An image and what belongs to it: paths, or what nibabel or NumPy hold in memory.
+
+    Attributes:
+        image: NIfTI or .mgz.
+        mask: brain mask.
+        label: label map.
+        landmarks: CSV of positions, RAS mm, or an array `(N, 3)`.
+        keypoints: CSV in Learn2Reg's layout, voxels.
+    """
+
+    image: ImageSource
+    mask: ImageSource | None = None
+    label: ImageSource | None = None
+    landmarks: FilePath | NDArray[np.floating] | None = None
+    keypoints: FilePath | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A registration to do.
+
+    Attributes:
+        name: name of the pair.
+        folder: folder of its results.
+        fixed, moving: the two images.
+    """
+
+    name: str
+    folder: str
+    fixed: ImageSources
+    moving: ImageSources
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedImage:
+    """An image and what belongs to it, read and checked.
+
+    Attributes:
+        scan: the image.
+        mask: `(X, Y, Z)` bool, on the scan's grid.
+        label: `(X, Y, Z)` int32 or uint32, on the scan's grid.
+        landmarks: `(N, 3)` float64, RAS mm.
+        warnings: what is odd about the files, one line each.
+    """
+
+    scan: Scan
+    mask: NDArray[np.bool_] | None = None
+    label: NDArray[Any] | None = None
+    landmarks: NDArray[np.float64] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedPair:
+    """Both images.
+
+    Attributes:
+        job: what is to be done.
+        fixed, moving: the images.
+        timings: seconds and peak memory of each step so far, see `runtime.timed`.
+    """
+
+    job: Job
+    fixed: LoadedImage
+    moving: LoadedImage
+    timings: Timings
+
+    @property
+    def name(self) -> str:
+        """Name of the pair."""
+        return self.job.name
+
+    @property
+    def images(self) -> tuple[LoadedImage, LoadedImage]:
+        """The fixed and the moving image."""
+        return self.fixed, self.moving
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AlignedPair(LoadedPair):
+    """Both images and the affine map between them.
+
+    Attributes:
+        affine: `(4, 4)`, points of the fixed to points of the moving image, RAS mm.
+        intensities: fixed and moving image, `(X, Y, Z)` float32 in [0, 1].
+    """
+
+    affine: NDArray[np.float64]
+    intensities: tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedPair(LoadedPair):
+    """What the network sees.
+
+    Attributes:
+        affine: as in `AlignedPair`.
+        grid: the network's grid, along the RAS axes, with cubic voxels.
+        image: `(2, X, Y, Z)` float32 in [0, 1], the fixed and the affinely aligned moving image on that grid.
+        foregrounds: `(2, X, Y, Z)` bool, where these images show something.
+    """
+
+    affine: NDArray[np.float64]
+    grid: Grid
+    image: NDArray[np.float32]
+    foregrounds: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PredictedPair(PreparedPair):
+    """What the network predicts.
+
+    Attributes:
+        field: `(3, X, Y, Z)` float32 on the CPU, voxels of the network's grid.
+        device: the device that predicted it.
+        refinement: figures of the refinement; None without one.
+    """
+
+    field: Tensor
+    device: str
+    refinement: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Registration(PredictedPair):
+    """The transform between the images in the world.
+
+    Attributes:
+        deformation: `field` as a displacement in RAS mm; it is applied before the affine map.
+        warp: both as one field on the fixed image's own grid: points of the fixed to points of the moving image.
+        inverse_warp: the inverse as a field on the moving image's own grid; None where it was not asked for.
+    """
+
+    deformation: Field
+    warp: Field
+    inverse_warp: Field | None = None
+
+    @property
+    def transform(self) -> Chain:
+        """Points of the fixed to points of the moving image, RAS mm."""
+        return Chain([Affine(self.affine), self.deformation])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MeasuredRegistration(Registration):
+    """A registration and its quality.
+
+    Attributes:
+        metrics: content of metrics.json.
+    """
+
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A pair that could not be registered.
+
+    Attributes:
+        name: name of the pair.
+        error: what went wrong.
+    """
+
+    name: str
+    error: Exception
+
+
+Next = TypeVar("Next", bound=LoadedPair)
+
+
+def advanced(kind: type[Next], pair: LoadedPair, **known: Any) -> Next:
+    """The next value of a pair: what it holds already and `kind` has a place for, and what is known now."""
+    places = {place.name for place in fields(kind)}
+    return kind(**{name: value for name, value in vars(pair).items() if name in places} | known)
