@@ -16,7 +16,7 @@ from scripts.io.series import Series, open_series, save_series
 from scripts.io.tables import finite_or_none, write_table
 from scripts.io.voxels import looks_like_labels
 from scripts.io.weights import load_weights, write_safetensors
-from scripts.io.writing import check_folder, check_output, unfinished, write_complete
+from scripts.io.writing import check_folder, check_output, whole_file, whole_folder, write_complete
 
 __all__ = [
     "Points",
@@ -47,7 +47,8 @@ __all__ = [
     "save_series",
     "scan_name",
     "transform_points",
-    "unfinished",
+    "whole_file",
+    "whole_folder",
     "write_complete",
     "write_points",
     "write_safetensors",

@@ -14,7 +14,7 @@ from scipy.io import loadmat
 from scripts.geometry import LPS, LPS_SIGNS, Affine, Chain, Field, Transform, is_sheared
 from scripts.io.files import FilePath, existing_file
 from scripts.io.nifti import check_finite
-from scripts.io.writing import unfinished
+from scripts.io.writing import whole_file
 from scripts.runtime import InputError
 
 ITK_ENDINGS = (".h5", ".hdf5", ".mat", ".tfm", ".txt")
@@ -107,7 +107,7 @@ def _save_h5(path: FilePath, transforms: Sequence[sitk.Transform]) -> None:
 
 
 def _save(path: FilePath, transform: sitk.Transform) -> None:
-    with unfinished(path) as file:
+    with whole_file(path) as file:
         try:
             sitk.WriteTransform(transform, str(file))
         except RuntimeError as error:

@@ -9,7 +9,7 @@ from scripts.io.files import FilePath
 from scripts.io.headers import set_affine
 from scripts.io.images import open_image
 from scripts.io.voxels import check_gzip, read_values, stored
-from scripts.io.writing import unfinished
+from scripts.io.writing import whole_file
 from scripts.runtime import InputError
 
 _VECTOR_INTENT = 1007
@@ -128,5 +128,5 @@ def _nifti(array: NDArray, affine: NDArray) -> nib.Nifti1Image:
 def _write(image: nib.Nifti1Image, path: FilePath) -> None:
     if not str(path).lower().endswith((".nii", ".nii.gz")):
         raise InputError(f"{path}: a NIfTI is to be written; give a name that ends in .nii.gz or .nii")
-    with unfinished(path) as file:
+    with whole_file(path) as file:
         image.to_filename(file)

@@ -125,10 +125,7 @@ def write_points(
             writer.writerow(cells)
         writer.writerows(zip(*cells.values(), strict=True))
 
-    try:
-        write_complete(Path(path).expanduser(), write)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+    write_complete(Path(path).expanduser(), write)
 
 
 def _check_space(space: str | None, path: str | Path) -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from scripts.io.files import FilePath, existing_file
-from scripts.io.writing import unfinished
+from scripts.io.writing import whole_file
 from scripts.runtime import InputError
 
 
@@ -83,7 +83,7 @@ def write_safetensors(weights: str, output: str) -> None:
     if Path(output).suffix != ".safetensors":
         raise InputError(f"{output}: want a name that ends in .safetensors, by which such files are known")
     content = safetensors_bytes(read_weights(weights), metadata={"format": "pt"})
-    with unfinished(output) as file:
+    with whole_file(output) as file:
         file.write_bytes(content)
 
 

@@ -1,10 +1,8 @@
 """Results of a registration as files: a folder for each pair."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from scripts.geometry import Field, resample, value_outside
@@ -14,6 +12,7 @@ from scripts.io import (
     save_composite,
     save_image,
     save_itk_field,
+    whole_folder,
     write_complete,
 )
 from scripts.registration.jobs import ROLES
@@ -40,10 +39,8 @@ class SaveRegistration:
     def __call__(self, pair: Mapping[str, Any]) -> Mapping[str, Any]:
         """Save one pair."""
         folder = Path(pair["folder"])
-        folder.mkdir(parents=True, exist_ok=True)
         stages = dict(pair["stages"])
-        with TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
-            target = Path(unfinished)
+        with whole_folder(folder, last="metrics.json") as target:
             with stage(stages, "save"):
                 _write_images(target, pair)
                 if self.composite:
@@ -52,9 +49,6 @@ class SaveRegistration:
             with stage(stages, "report"):
                 _write_report(target / "report.html", pair, metrics)
             _write_metrics(target, metrics)
-            # metrics.json comes last: a folder that has it is complete.
-            for file in sorted(target.iterdir(), key=lambda file: file.name == "metrics.json"):
-                os.replace(file, folder / file.name)
         print(f"{pair['name']}: {metrics['verdict']}, {folder / 'report.html'}")
         return {**pair, "metrics": metrics}
 

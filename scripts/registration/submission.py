@@ -4,14 +4,13 @@ import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 
 from scripts.datasets import validation_pairs
-from scripts.io import open_image, write_transform
+from scripts.io import open_image, whole_file, write_transform
 from scripts.registration.jobs import ROLES
 from scripts.registration.saving import _write_metrics
 from scripts.runtime import InputError, rank
@@ -63,12 +62,10 @@ def zip_submission(output_dir: str | os.PathLike[str], dataset_dir: str, section
             raise InputError(f"{folder / min(names)}: {problem} (and {len(names) - 1} more); not zipped")
     for name, pair in wanted.items():
         _check_submitted(folder / name, open_image(pair["fixed"]["image"]).shape[:3])
-    with TemporaryDirectory(dir=output_dir, prefix=".unfinished-") as unfinished:
-        made = Path(unfinished) / archive.name
-        with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as bundle:  # the fields are compressed already
-            for name in sorted(wanted):
-                bundle.write(folder / name, f"submission/{name}")
-        os.replace(made, archive)
+    # Stored: the fields are compressed already.
+    with whole_file(archive) as made, zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as bundle:
+        for name in sorted(wanted):
+            bundle.write(folder / name, f"submission/{name}")
     print(f"{len(wanted)} fields, checked: {archive}")
 
 

@@ -13,7 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from scripts.io import load_weights
+from scripts.io import load_weights, whole_file
 from scripts.io.weights import _read
 from scripts.runtime import InputError, rank
 
@@ -151,6 +151,8 @@ class BestModel:
 def _write(content: Any, path: Path) -> None:
     if rank() > 0:
         return  # processes that train together have the same weights and random state
-    partial = path.with_name(f".{path.name}.unfinished")
-    torch.save(content, partial)
-    os.replace(partial, path)
+    with whole_file(path) as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            raise OSError("torch could not write it") from error

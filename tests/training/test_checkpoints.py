@@ -89,7 +89,7 @@ def test_failure_while_saving_leaves_the_model_of_before(tmp_path: Path, monkeyp
         raise OSError("no space left on device")
 
     monkeypatch.setattr(torch, "save", disk_full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(InputError, match="no space"):
         best(validated(0.9))
     assert saved_bias(tmp_path / "model.pt") == 0
 
