@@ -1,6 +1,5 @@
 """Weights in files: read without unpickling, written whole or not at all."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from scripts.io.files import FilePath, existing_file
+from scripts.io.files import FilePath, refuse_pointer
 from scripts.io.writing import whole_file
 from scripts.runtime import InputError
 
@@ -88,8 +87,7 @@ def write_safetensors(weights: str, output: str) -> None:
 
 
 def _read(path: FilePath) -> dict[str, Any]:
-    if os.path.lexists(path):
-        existing_file(path)
+    refuse_pointer(path)
     try:
         if Path(path).suffix == ".safetensors":
             return load_file(path)
