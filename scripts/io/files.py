@@ -53,8 +53,9 @@ def refuse_pointer(path: FilePath) -> None:
     try:
         start = file_start(file)
     except OSError:
-        # git-annex leaves a link to the content, which leads nowhere until that is fetched.
-        start = b"/annex/objects/" if os.path.islink(file) and "annex/objects" in os.readlink(file) else b""
+        # git-annex leaves a link to the content, which is not there until it is fetched.
+        leads_nowhere = os.path.islink(file) and not os.path.exists(file)
+        start = b"/annex/objects/" if leads_nowhere and "annex/objects" in os.readlink(file) else b""
     for tool, beginning, command in _POINTERS:
         if start.startswith(beginning):
             raise InputError(f"{path}: a pointer of {tool}, its content is not here; get it with `{command}`")

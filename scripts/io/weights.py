@@ -17,9 +17,9 @@ def load_weights(network: nn.Module, path: FilePath | None, name: str = "network
     """Load a file of weights into a network.
 
     Args:
-        network: gets the weights.
-        path: as `read_weights` takes it; None leaves the network as it is.
-        name: of the network in a checkpoint.
+        network: network that gets the weights.
+        path: path of the weights, as in `read_weights`; None leaves the network as it is.
+        name: name of the network in a checkpoint.
 
     Returns:
         The network.
@@ -53,8 +53,8 @@ def read_weights(path: FilePath, name: str = "network") -> dict[str, Tensor]:
     """Read a state_dict: a .safetensors file, a torch file, or the `network` of a checkpoint.
 
     Args:
-        path: of the file.
-        name: of the network in a checkpoint.
+        path: path of the file.
+        name: name of the network in a checkpoint.
 
     Raises:
         InputError: if it is missing or unreadable, or holds anything but finite tensors.
@@ -73,8 +73,8 @@ def write_safetensors(weights: str, output: str) -> None:
     """Write weights as safetensors, which no reader has to unpickle.
 
     Args:
-        weights: as `read_weights` takes it.
-        output: the file to write.
+        weights: path of the weights, as in `read_weights`.
+        output: path of the file to write, which ends in `.safetensors`.
 
     Raises:
         InputError: as `read_weights`, or if `output` does not end in .safetensors or cannot be written.
@@ -94,7 +94,7 @@ def _read(path: FilePath) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{path}: no such file; train first, or give other weights with --weights") from error
-    except Exception as error:  # whatever a damaged or foreign file makes a reader stumble over
+    except Exception as error:  # of any kind: the readers check little before they read
         raise InputError(f"{path}: not a file of weights that can be read safely; give a state_dict") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds {type(content).__name__}, not weights; give a state_dict")

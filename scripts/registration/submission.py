@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from scripts.datasets import validation_pairs
@@ -85,7 +84,7 @@ def submission_name(pair: Mapping[str, Any]) -> str:
 
 
 def _check_submitted(path: Path, shape: Sequence[int]) -> None:
-    image = nib.Nifti1Image.from_filename(path)
+    image = open_image(path)
     if image.shape != (*shape, 3) or image.get_data_dtype() != np.float32:
         raise InputError(
             f"{path}: {image.shape} {image.get_data_dtype()}, while the fixed image asks for {(*shape, 3)} float32"
