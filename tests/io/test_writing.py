@@ -67,7 +67,7 @@ def fill(folder: Path) -> None:
         (folder / name).write_text("new")
 
 
-def test_killed_process_leaves_the_older_file_and_the_next_one_nothing_else(tmp_path: Path) -> None:
+def test_killed_process_leaves_the_older_file_and_what_the_next_one_overwrites(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     path.write_text("old")
 
