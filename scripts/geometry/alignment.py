@@ -1,7 +1,7 @@
 """Affine pre-alignment of two scans, whatever their positions and contrasts, by mutual information (SimpleITK).
 
-Both scans are first put on grids along the RAS axes. So the result follows from what they show and where, not from how
-their voxels are stored. Rotations all around are tried at 8 mm, the better ones refined, the best refined further.
+Both scans are first resampled to grids along the RAS axes: then the result does not depend on how their voxels are
+stored. Rotations in all directions are tried at 8 mm, the better ones refined there, the best of these at 4 and 2 mm.
 """
 
 import itertools
@@ -26,12 +26,12 @@ Matrix = NDArray[np.float64]
 _SPACINGS = (8.0, 4.0, 2.0)  # mm, of the levels
 _MARGIN = 40.0  # mm of zeros around a scan: points that leave it must count as background, not drop out
 _RIM = 10.0  # mm of background around the fixed scan that is compared as well
-_FOREGROUND = 0.1
-_BINS = 32
-_KEPT = 16  # of all starts, at the coarsest level
-_POINTS = (4_000, 15_000, 40_000)  # at which the scans are compared, at each level
-# Scale of the linear part's steps, mm. A brain's own radius is 40 mm, but with that the climb zigzags along rotations
-# and stretches and hardly shifts.
+_FOREGROUND = 0.1  # of the intensities in [0, 1]: above is foreground
+_BINS = 32  # of the joint histogram, along each axis
+_KEPT = 16  # starts that are refined at the coarsest level
+_POINTS = (4_000, 15_000, 40_000)  # number of points that are compared at each level
+# Scale of the linear part's steps, mm. A brain's radius is 40 mm, but with that the optimizer goes back and forth along
+# rotations and stretches, and hardly shifts.
 _RADIUS = 160.0
 _PRECISION = 1e-3  # of a voxel, when to stop
 _ITERATIONS = {"rigid": (60, 60, 60), "affine": (600, 600, 100)}  # at each level
@@ -53,18 +53,18 @@ def align(
     """Find the affine or rigid map between two scans.
 
     Args:
-        fixed: `(X, Y, Z)` in [0, 1], background 0.
-        fixed_affine: `(4, 4)`, voxel to RAS mm.
-        moving: of any grid.
-        moving_affine: its affine.
+        fixed: fixed scan, `(X, Y, Z)` in [0, 1], background 0.
+        fixed_affine: `(4, 4)`, voxel of the fixed scan to RAS mm.
+        moving: moving scan, of any size, in [0, 1], background 0.
+        moving_affine: `(4, 4)`, voxel of the moving scan to RAS mm.
         kind: `affine` or `rigid`.
-        fixed_mask: on the grid of `fixed`, above 0 where it counts; everywhere if None.
-        moving_mask: on the grid of `moving`, likewise.
-        seed: of the points at which the scans are compared.
+        fixed_mask: mask on the grid of `fixed`, above 0 where voxels count; by default all do.
+        moving_mask: mask on the grid of `moving`, likewise.
+        seed: seed of the random points at which the scans are compared.
 
     Returns:
         `(4, 4)`, points of the fixed to points of the moving scan, RAS mm. A rigid map, with a warning, where the
-        affine one came out wilder than brains differ.
+        affine one stretches more than brains differ.
 
     Raises:
         ValueError: for another kind, or a scan without foreground.
@@ -88,11 +88,11 @@ class _Pyramid:
         if mask is not None:
             values = values * (np.asarray(mask) > 0)
         inside = values > _FOREGROUND
-        # Rounded here and below: what rounding errors of another storage change must not grow on the way.
+        # Rounded here and below: rounding errors, which depend on how voxels are stored, must not grow on the way.
         low, high = np.round(world_box(inside, affine), 6)
-        # Of the foreground's shape, not of its brightness, which differs between contrasts.
+        # The center of the foreground's shape: that of its brightness differs between contrasts.
         middle = np.argwhere(inside).mean(axis=0)
-        self.centre = np.round(Affine(np.asarray(affine, dtype=np.float64))(middle[None])[0], 6)
+        self.center = np.round(Affine(np.asarray(affine, dtype=np.float64))(middle[None])[0], 6)
         finest = _SPACINGS[-1]
         step = round(_SPACINGS[0] / finest)
         size = step * np.ceil((high - low) / _SPACINGS[0]).astype(int) + step
@@ -107,7 +107,7 @@ class _Pyramid:
         self.images = [
             _itk(array, grid[:3, 3], spacing) for array, spacing in zip(levels[::-1], _SPACINGS, strict=True)
         ]
-        # What is outside the rim needs no place in a fixed scan.
+        # The fixed scan is compared within the rim only.
         outer = [round((_MARGIN - 2 * _SPACINGS[0]) / spacing) for spacing in _SPACINGS]
         self.near = [image[cut:-cut, cut:-cut, cut:-cut] for image, cut in zip(self.images, outer, strict=True)]
         self.rims = [_rim(image, spacing) for image, spacing in zip(self.near, _SPACINGS, strict=True)]
@@ -117,8 +117,8 @@ class _Pyramid:
 def _one_thread() -> Iterator[None]:
     """Sums in one order, so the same result every time and on any machine.
 
-    The methods' own numbers of threads do not reach their metrics, hence ITK's global one; so few points gain little
-    from more threads.
+    A method's own number of threads does not reach its metric, hence ITK's global one. So few points gain little from
+    more threads.
     """
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
@@ -129,7 +129,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _align(target: _Pyramid, source: _Pyramid, kind: str, seed: int) -> Matrix:
-    matrices = _best(_starts(target.centre, source.centre), target, source, 0, _KEPT)
+    matrices = _best(_starts(target.center, source.center), target, source, 0, _KEPT)
     matrices = [_refine(matrix, target, source, 0, "rigid", seed) for matrix in matrices]
     matrices = [_refine(matrix, target, source, 1, "rigid", seed) for matrix in _best(matrices, target, source, 1, 3)]
     rigid = _best(matrices, target, source, 1, 1)[0]
@@ -172,8 +172,8 @@ def _rim(image: sitk.Image, spacing: float) -> sitk.Image:
     return sitk.BinaryDilate(inside, [max(1, round(_RIM / spacing))] * 3, sitk.sitkBox)
 
 
-def _starts(fixed_centre: NDArray[np.float64], moving_centre: NDArray[np.float64]) -> list[Matrix]:
-    """Rotations all around, at most about 30 degrees apart, that keep the centres together."""
+def _starts(fixed_center: NDArray[np.float64], moving_center: NDArray[np.float64]) -> list[Matrix]:
+    """Rotations in all directions, at most about 30 degrees apart, about the centers of the scans."""
     tilts = [Rotation.identity()]
     tilts += [Rotation.from_rotvec(np.radians(30) * axis * sign) for axis in np.eye(3) for sign in (-1, 1)]
     corners = np.array(list(itertools.product((-1.0, 1.0), repeat=3))) / np.sqrt(3)
@@ -182,7 +182,7 @@ def _starts(fixed_centre: NDArray[np.float64], moving_centre: NDArray[np.float64
     for tilt, turn in itertools.product(tilts, Rotation.create_group("O")):
         matrix = np.eye(4)
         matrix[:3, :3] = (turn * tilt).as_matrix()
-        matrix[:3, 3] = moving_centre - matrix[:3, :3] @ fixed_centre
+        matrix[:3, 3] = moving_center - matrix[:3, :3] @ fixed_center
         starts.append(matrix)
     return starts
 
@@ -199,7 +199,7 @@ def _method(target: _Pyramid, level: int, seed: int = 0) -> sitk.ImageRegistrati
 
 
 def _best(matrices: Sequence[Matrix], target: _Pyramid, source: _Pyramid, level: int, count: int) -> list[Matrix]:
-    """Those that make the scans most similar, best first."""
+    """The matrices that make the scans most similar, best first."""
     method = _method(target, level)
     values = []
     for matrix in matrices:
@@ -209,10 +209,10 @@ def _best(matrices: Sequence[Matrix], target: _Pyramid, source: _Pyramid, level:
 
 
 def _refine(matrix: Matrix, target: _Pyramid, source: _Pyramid, level: int, kind: str, seed: int) -> Matrix:
-    """Climb from a matrix: `matrix @ change`, with a change near the identity, about the fixed scan's centre."""
+    """Improve a matrix: `matrix @ change`, with a change near the identity, about the fixed scan's center."""
     change: sitk.Euler3DTransform | sitk.AffineTransform
     change = sitk.Euler3DTransform() if kind == "rigid" else sitk.AffineTransform(3)
-    change.SetFixedParameters([*target.centre.tolist(), *change.GetFixedParameters()[3:]])
+    change.SetFixedParameters([*target.center.tolist(), *change.GetFixedParameters()[3:]])
     turning = change.GetNumberOfParameters() - 3
     method = _method(target, level, seed)
     method.SetMovingInitialTransform(_transform(matrix))

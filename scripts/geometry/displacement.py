@@ -1,4 +1,4 @@
-"""Displacement fields: what formats store, and RAS mm of the world.
+"""Displacement fields: from the vectors that formats store to RAS mm, and back.
 
 Every format stores a vector `d(i)` at each voxel `i` of the fixed grid, and all differ only in two matrices: what the
 vector is added to, and how the sum becomes RAS mm. With `x = A_f i`, the fixed point, and `u`, its displacement:
@@ -23,7 +23,7 @@ def to_displacement(
     """World displacement of stored vectors.
 
     Args:
-        vectors: `(X, Y, Z, 3)` on the fixed grid.
+        vectors: stored vectors, `(X, Y, Z, 3)`, on the fixed grid.
         affine: `(4, 4)`, voxel of the fixed grid to RAS mm.
         base: `(4, 4)`, voxel of the fixed grid to what the vectors are added to.
         to_world: `(4, 4)`, the sum to RAS mm.
@@ -47,11 +47,11 @@ def from_displacement(
 def jacobian_map(field: Field) -> NDArray[np.float32]:
     """Determinant of `dT/dx` at every voxel of a field's grid: 1 keeps the volume, 0 and below is folding.
 
-    Central differences; the outermost voxels take the value of their inner neighbour. The determinant is the same in
+    Central differences; the outermost voxels take the value of their inner neighbor. The determinant is the same in
     voxels and in the world.
 
     Args:
-        field: at least 3 voxels along each axis.
+        field: field of at least 3 voxels along each axis.
 
     Returns:
         `(X, Y, Z)`.

@@ -71,7 +71,7 @@ def same_grid(first: Grid, second: Grid) -> bool:
 
 
 def largest_distance(grid: Grid, affine: NDArray[np.floating]) -> float:
-    """Distance by which another affine moves a grid's voxels at most, mm: the largest is at a corner."""
+    """Largest distance, mm, between a grid's voxels and the same voxels of another affine: it is at a corner."""
     corners = np.array(list(itertools.product(*[(0, n - 1) for n in grid.shape])), dtype=np.float64)
     moved = nib.affines.apply_affine(grid.affine, corners) - nib.affines.apply_affine(affine, corners)
     return float(np.linalg.norm(moved, axis=1).max())

@@ -1,4 +1,4 @@
-"""The grid on which the network works: axes along the world's, around what is to be registered."""
+"""The grid on which the network works: along the RAS axes, around the foreground of the scans."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from scipy.ndimage import label
 from scripts.geometry.grid import Grid
 from scripts.geometry.transforms import Affine
 
-MARGIN = 4.0  # mm
-_TIE_BREAK = 1e-3  # mm, and voxels: more than rounding errors, less than anything that matters
-_SMALLEST = 0.02  # of the foreground: smaller pieces are noise, or left over from skull-stripping
+MARGIN = 4.0  # mm, around the foreground
+_TIE_BREAK = 1e-3  # mm, and voxels: more than rounding errors, less than what changes a registration
+_SMALLEST = 0.02  # share of the foreground: smaller pieces are noise, or left over from skull-stripping
 
 
 def network_grid(
@@ -21,17 +21,18 @@ def network_grid(
     spacing: float = 1.0,
     least_size: Sequence[int] = (1, 1, 1),
 ) -> Grid:
-    """A grid along the RAS axes, centred on the foreground, with a margin.
+    """A grid along the RAS axes, centered on the foreground, with a margin.
 
     It depends on the foreground in the world only, not on how its voxels are stored. Its lattice goes through a voxel
     of the image, so that an image of this spacing on RAS axes needs no interpolation.
 
     Args:
-        foreground: `(X, Y, Z)`, not empty.
+        foreground: mask, `(X, Y, Z)`, not empty.
         affine: `(4, 4)`, voxel to RAS mm.
-        multiple: of which the sizes are.
+        multiple: number that the sizes are multiples of, from 1.
         spacing: edge of a voxel, mm.
-        least_size: voxels along each axis; a network's normalisations may want as much background as it was trained on.
+        least_size: smallest number of voxels along each axis; a network's normalizations may need as much background
+            as it was trained on.
 
     Raises:
         ValueError: for an empty foreground.
@@ -41,10 +42,10 @@ def network_grid(
     # Sizes that are whole up to rounding must not jump to the next multiple.
     size = (multiple * np.ceil(wanted / multiple - 1e-4)).astype(int)
     to_world = Affine(np.asarray(affine, np.float64))
-    centre = (low + high) / 2
-    corner = centre - spacing * (size - 1) / 2
+    center = (low + high) / 2
+    corner = center - spacing * (size - 1) / 2
     # Half-way between two voxels, rounding would depend on the order and direction of the image's axes.
-    through = to_world(np.round(to_world.inverse()(centre[None] + _TIE_BREAK)))[0]
+    through = to_world(np.round(to_world.inverse()(center[None] + _TIE_BREAK)))[0]
     shift = (through - corner) / spacing
     # Likewise where the lattice may shift up or down by half a voxel.
     corner += spacing * (shift - np.round(shift + _TIE_BREAK))
@@ -56,10 +57,10 @@ def network_grid(
 def world_box(
     foreground: NDArray[np.bool_], affine: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lowest and highest position of a foreground's voxel centres along each axis of the world, without small pieces.
+    """Lowest and highest position of a foreground's voxel centers along each axis of the world, without small pieces.
 
     Args:
-        foreground: `(X, Y, Z)`, not empty.
+        foreground: mask, `(X, Y, Z)`, not empty.
         affine: `(4, 4)`, voxel to RAS mm.
 
     Returns:

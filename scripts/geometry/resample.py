@@ -1,4 +1,4 @@
-"""Images on other grids: one interpolation, whatever the transform."""
+"""Images on other grids, interpolated once, whatever the transform."""
 
 import numpy as np
 import torch
@@ -19,15 +19,15 @@ def resample(
 ) -> NDArray:
     """Pull an image onto a reference grid.
 
-    As in ITK, an image ends half a voxel beyond its outermost voxel centres: up to there the border's value goes on.
+    As in ITK, an image ends half a voxel beyond its outermost voxel centers; up to there it has the border's value.
 
     Args:
-        array: `(X, Y, Z)`; for `nearest` of any type, of which no value is changed.
+        array: image, `(X, Y, Z)`, of any type; `nearest` changes no value.
         affine: `(4, 4)`, voxel of the image to RAS mm.
         reference: grid of the result.
-        transform: points of the reference to points of the image, RAS mm; none is the identity.
+        transform: transform from points of the reference to points of the image, RAS mm; by default the identity.
         mode: `linear` or `nearest`.
-        outside: value where the image has none.
+        outside: value of the result where there is no image.
 
     Returns:
         On the reference grid, in the image's type for `nearest`; float32 for `linear`, or float64 where the image's
@@ -60,7 +60,7 @@ def resample(
 
 
 def value_outside(values: NDArray) -> float:
-    """What an image is taken to be outside its grid: 0, or where all its values lie on one side of 0, the smallest."""
+    """Value of an image outside its grid: 0, or where all its values lie on one side of 0, the smallest of them."""
     low, high = float(values.min()), float(values.max())
     return 0.0 if low <= 0 <= high else low
 

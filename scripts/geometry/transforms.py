@@ -19,15 +19,15 @@ from scripts.spatial import sample
 _SLAB = 250_000  # voxels
 
 # Of the inversion of a field.
-_TOLERANCE = 5e-4  # mm, of a point that is taken to the moving space and compared
+_TOLERANCE = 5e-4  # mm, between a point and the image of its inverse
 _ITERATIONS = 30
-_DIFFERENCE = 0.05  # mm
+_DIFFERENCE = 0.05  # mm, step of the forward differences
 _LONGEST_STEP = 5.0  # mm
-_LEAST_DETERMINANT = 0.05
+_LEAST_DETERMINANT = 0.05  # in absolute value: below, the step is taken as if the determinant were this
 
 
 class Transform(Protocol):
-    """What everything here has in common."""
+    """A map of points that has an inverse."""
 
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map points `(N, 3)`, RAS mm."""
@@ -50,7 +50,7 @@ class Affine:
 
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map points `(N, 3)`, RAS mm."""
-        # By torch, as NumPy's own threads get in each other's way on a busy machine.
+        # By torch: NumPy's own threads slow each other down on a busy machine.
         matrix, start = torch.from_numpy(np.asarray(self.matrix, dtype=np.float64)), np.ascontiguousarray(points)
         return torch.addmm(matrix[:3, 3], torch.from_numpy(start).double(), matrix[:3, :3].T).numpy()
 
@@ -98,8 +98,8 @@ class InverseField:
     twice the size or turns; this converges wherever the field does not fold.
 
     Args:
-        field: to invert.
-        start: what the iteration begins with, near the inverse.
+        field: field that is inverted.
+        start: first guess, near the inverse.
     """
 
     field: Field
@@ -109,7 +109,7 @@ class InverseField:
         """Map points `(N, 3)`, RAS mm."""
         found = self.start(points)
         errors = points - self.field(found)
-        # Points that have settled are put away, so that each round is only as large as what is left to do.
+        # Each round works on the points alone that have not converged yet.
         left: NDArray[np.intp] = np.arange(len(points))
         guesses: NDArray[np.float64] = found
         parts: NDArray[np.float64] = np.ones(len(points))
@@ -133,8 +133,7 @@ class InverseField:
     def _steps(
         self, guesses: NDArray[np.float64], points: NDArray[np.float64], errors: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """`J^-1 error` with the field's Jacobian by forward differences, by Cramer's rule; none longer than
-        some mm."""
+        """`J^-1 error` with the field's Jacobian by forward differences, by Cramer's rule; `_LONGEST_STEP` at most."""
         a, b, c = ((self.field(guesses + _DIFFERENCE * axis) - (points - errors)) / _DIFFERENCE for axis in np.eye(3))
         across = np.cross(b, c)
         determinant = np.einsum("ij,ij->i", a, across)
@@ -171,7 +170,7 @@ def as_field(transform: Transform, grid: Grid) -> Field:
     """The displacement of a transform at every voxel of a grid.
 
     Args:
-        transform: any transform.
+        transform: transform from points of the grid's space, RAS mm.
         grid: grid of the field.
 
     Returns:
@@ -190,9 +189,9 @@ def fill_grid(
     As many slabs at a time as torch has threads.
 
     Args:
-        out: `(X, Y, Z, ...)`, gets the values.
+        out: array that gets the values, `(X, Y, Z, ...)`.
         affine: `(4, 4)`, voxel to RAS mm.
-        function: of points `(N, 3)`, RAS mm.
+        function: function of points `(N, 3)`, RAS mm, that gives a value for each.
     """
     to_world = Affine(affine)
     thickness = max(1, _SLAB // (out.shape[1] * out.shape[2]))
@@ -223,11 +222,11 @@ def _affine_part(field: Field) -> Affine:
     axes = [np.arange(0, size, max(1, size // 30)) for size in field.displacement.shape[:3]]
     voxels = np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1).T
     points = Affine(field.affine)(voxels.astype(np.float64))
-    centre = points.mean(axis=0)
-    # Of the displacement, about the centre: then a field of one slice leaves the direction across as it is.
-    design = np.hstack([points - centre, np.ones((len(points), 1))])
+    center = points.mean(axis=0)
+    # A fit to the displacement, about the center: a field of one slice leaves the direction across it as it is.
+    design = np.hstack([points - center, np.ones((len(points), 1))])
     solution = np.linalg.lstsq(design, field.displacement[tuple(voxels.T)], rcond=None)[0]
     matrix = np.eye(4)
     matrix[:3, :3] += solution[:3].T
-    matrix[:3, 3] = solution[3] - solution[:3].T @ centre
+    matrix[:3, 3] = solution[3] - solution[:3].T @ center
     return Affine(matrix)

@@ -15,8 +15,8 @@ from scripts.io.scans import Scan, header_facts, read_scan
 from scripts.io.series import Series, open_series, save_series, series_image
 from scripts.io.tables import finite_or_none, print_summary, write_table
 from scripts.io.voxels import looks_like_labels
-from scripts.io.weights import load_weights, write_safetensors
-from scripts.io.writing import check_folder, check_output, unfinished, write_complete
+from scripts.io.weights import load_weights, read_checkpoint, write_safetensors
+from scripts.io.writing import check_folder, check_output, whole_file, whole_folder, write_complete
 
 __all__ = [
     "IN_MEMORY",
@@ -39,6 +39,7 @@ __all__ = [
     "open_image",
     "open_series",
     "print_summary",
+    "read_checkpoint",
     "read_configs",
     "read_grid",
     "read_label",
@@ -55,7 +56,8 @@ __all__ = [
     "series_image",
     "source_name",
     "transform_points",
-    "unfinished",
+    "whole_file",
+    "whole_folder",
     "write_complete",
     "write_points",
     "write_safetensors",

@@ -6,7 +6,10 @@ from scripts.io.files import existing_file
 
 
 def read_configs(config_file: str) -> ConfigParser:
-    """The configs, written as the bundle runner wants them or with commas between.
+    """Read and merge configs.
+
+    Args:
+        config_file: paths of the files, as a list in text as the bundle runner takes it, or with commas between.
 
     Raises:
         InputError: for a file that does not exist.

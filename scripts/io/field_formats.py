@@ -11,6 +11,8 @@ fixed grid:
     learn2reg  displacement in voxels of the moving image
     monai      the same, as MONAI's `SaveImage` writes a field tensor and `Warp` takes it
     absolute   the moving point itself, RAS mm
+
+Vectors are in mm, or in voxels, whatever unit a header gives for the positions of voxels, as in ITK.
 """
 
 from typing import get_args
@@ -23,12 +25,13 @@ from scripts.conventions import FieldFormat
 from scripts.geometry import LPS, Field, Grid, Transform, as_field, from_displacement, to_displacement
 from scripts.io.files import FilePath
 from scripts.io.headers import find_grid
+from scripts.io.images import DISPLACEMENT_INTENT, VECTOR_INTENT
 from scripts.io.itk import ITK_ENDINGS, check_itk_grid, read_itk_transform, save_field_h5
 from scripts.io.nifti import read_vectors, save_vectors
 from scripts.runtime import InputError
 
 FIELD_FORMATS = get_args(FieldFormat)
-_INTENTS = {"itk": 1007, "dispvect": 1006, "fsl": 2006}
+_INTENTS = {"itk": VECTOR_INTENT, "dispvect": DISPLACEMENT_INTENT, "fsl": 2006}
 _KINDS = {intent: kind for kind, intent in _INTENTS.items()}
 _ON_FIXED_GRID = ("learn2reg", "monai")
 _ON_BOTH_GRIDS = ("fsl", *_ON_FIXED_GRID)
@@ -40,17 +43,19 @@ def read_transform(
     """Read a transform from a file.
 
     Args:
-        path: a field as NIfTI, or an ITK transform file (`.mat`, `.tfm`, `.txt`, `.h5`).
-        kind: one of `FIELD_FORMATS`; None tells it from the file's ending or its NIfTI intent, where they say so.
-        fixed: the fixed image's grid; `learn2reg` and `monai` need it.
-        moving: the moving image's grid; `fsl`, `learn2reg` and `monai` need it.
+        path: path of a field as NIfTI, or of an ITK transform file (`.mat`, `.tfm`, `.txt`, `.h5`).
+        kind: one of `FIELD_FORMATS`; by default what the file's ending or its NIfTI intent says.
+        fixed: grid of the fixed image; `learn2reg` and `monai` need it. All other fields lie where their own header
+            says, by the rules of `find_space`; what is odd about it is printed.
+        moving: grid of the moving image; `fsl`, `learn2reg` and `monai` need it.
 
     Returns:
-        Fixed to moving, RAS mm.
+        The transform from fixed to moving points, RAS mm.
 
     Raises:
         InputError: if the file is missing, damaged or cut short, if its format cannot be told or is not the one that
-            was named, if a field holds NaN or infinite values, or if a grid is missing or has another shape.
+            was named, if a field holds NaN or infinite values or lies at an unknown place, or if a grid is missing or
+            has another shape.
     """
     if kind not in (None, *FIELD_FORMATS):
         raise InputError(f"unknown format {kind}; choose one of {', '.join(FIELD_FORMATS)}")
@@ -69,11 +74,11 @@ def write_transform(path: FilePath, transform: Transform, kind: str, fixed: Grid
     """Write a transform as a field on the fixed image's grid.
 
     Args:
-        path: ends in `.nii.gz` or `.nii`; `learn2reg` wants `.nii.gz` and `h5` wants `.h5`. Its folder exists.
-        transform: fixed to moving, RAS mm.
+        path: path that ends in `.nii.gz` or `.nii`, in `.nii.gz` for `learn2reg`, in `.h5` for `h5`; its folder exists.
+        transform: transform from fixed to moving points, RAS mm.
         kind: one of `FIELD_FORMATS`.
-        fixed: the fixed image's grid.
-        moving: the moving image's grid; `fsl`, `learn2reg` and `monai` need it.
+        fixed: grid of the fixed image.
+        moving: grid of the moving image; `fsl`, `learn2reg` and `monai` need it.
 
     Raises:
         InputError: for an unknown format, a missing grid, a name or a sheared grid that the format does not allow, or

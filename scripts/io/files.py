@@ -9,6 +9,10 @@ from scripts.runtime import InputError, first_line
 FilePath = str | os.PathLike[str]
 
 _START = 1024  # bytes that tell what a file is
+_POINTERS = (  # how a small text that stands for a file begins, and what fetches the file
+    ("Git LFS", b"version https://git-lfs.github.com/spec/", "git lfs pull"),
+    ("git-annex", b"/annex/objects/", "datalad get"),
+)
 
 
 def existing_file(path: FilePath) -> Path:
@@ -18,28 +22,43 @@ def existing_file(path: FilePath) -> Path:
         path: path of the file; a leading `~` is the home folder.
 
     Raises:
-        InputError: if there is no such file, it is a folder, cannot be opened or is empty, or if only a pointer of Git
-            LFS or git-annex (DataLad) stands in its place.
+        InputError: if there is no such file, it is a folder, cannot be opened or is empty, or is a pointer (see
+            `refuse_pointer`).
     """
+    refuse_pointer(path)
     file = Path(path).expanduser()
     try:
         if file.is_dir():
             raise InputError(f"{path}: a folder, not a file; give the path of a file")
         start = file_start(file)
     except (FileNotFoundError, NotADirectoryError) as error:
-        if file.is_symlink() and "annex/objects" in os.readlink(file):
-            raise _not_fetched(path, "git-annex", "datalad get") from error
         raise InputError(f"{path}: no such file; check the path") from error
     except OSError as error:
         reason = error.strerror or first_line(error)
         raise InputError(f"{path}: cannot be opened ({reason}); check its permissions") from error
     if not start:
         raise InputError(f"{path}: the file has zero bytes; copy or download it again")
-    if start.startswith(b"version https://git-lfs.github.com/spec/"):
-        raise _not_fetched(path, "Git LFS", "git lfs pull")
-    if start.startswith(b"/annex/objects/"):
-        raise _not_fetched(path, "git-annex", "datalad get")
     return file
+
+
+def refuse_pointer(path: FilePath) -> None:
+    """Refuse a pointer of Git LFS or git-annex (DataLad), which stands in the place of a file that is not fetched yet.
+
+    Anything else passes, a file that is not there, too.
+
+    Raises:
+        InputError: for a pointer.
+    """
+    file = Path(path).expanduser()
+    try:
+        start = file_start(file)
+    except OSError:
+        # git-annex leaves a link to the content, which is not there until it is fetched.
+        leads_nowhere = os.path.islink(file) and not os.path.exists(file)
+        start = b"/annex/objects/" if leads_nowhere and "annex/objects" in os.readlink(file) else b""
+    for tool, beginning, command in _POINTERS:
+        if start.startswith(beginning):
+            raise InputError(f"{path}: a pointer of {tool}, its content is not here; get it with `{command}`")
 
 
 def file_start(file: Path) -> bytes:
@@ -63,7 +82,3 @@ def file_sha256(path: FilePath) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _not_fetched(path: FilePath, tool: str, command: str) -> InputError:
-    return InputError(f"{path}: a pointer of {tool}, its content is not here; get it with `{command}`")

@@ -29,7 +29,7 @@ DAMAGED = (
 ImageSource = FilePath | SpatialImage  # the path of an image, or one of nibabel's images
 IN_MEMORY = "an image in memory"  # instead of a path
 MIN_SIZE = 5  # voxels along an axis: the derivatives of a field need them, see scripts.metrics.sdlogj
-_VECTOR_INTENTS = (1006, 1007)  # NIfTI-1: displacement vectors, vectors
+DISPLACEMENT_INTENT, VECTOR_INTENT = 1006, 1007  # NIfTI-1: displacement vectors, vectors of any kind
 
 
 def source_name(source: ImageSource) -> str:
@@ -81,7 +81,7 @@ def open_volumes(source: ImageSource) -> SpatialImage:
         raise InputError(f"{path}: a color (RGB) image of {size} voxels; give a gray-value image with one 3-D volume")
     if kind.kind not in "buif":
         raise InputError(f"{path}: voxels of type {kind}; give an image of real numbers")
-    if len(shape) == 5 and shape[3:] == (1, 3) and _intent(image) in _VECTOR_INTENTS:
+    if len(shape) == 5 and shape[3:] == (1, 3) and _intent(image) in (DISPLACEMENT_INTENT, VECTOR_INTENT):
         raise InputError(f"{path}: a displacement field, not an image; give a 3-D volume")
     if min(shape, default=0) == 0 or len(shape) < 3 or min(shape[:3]) < 2:
         long = sum(n > 1 for n in shape[:3])

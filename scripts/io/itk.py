@@ -14,7 +14,7 @@ from scipy.io import loadmat
 from scripts.geometry import LPS, LPS_SIGNS, Affine, Chain, Field, Transform, is_sheared
 from scripts.io.files import FilePath, existing_file
 from scripts.io.nifti import check_finite
-from scripts.io.writing import unfinished
+from scripts.io.writing import whole_file
 from scripts.runtime import InputError
 
 ITK_ENDINGS = (".h5", ".hdf5", ".mat", ".tfm", ".txt")
@@ -25,7 +25,8 @@ def read_itk_transform(path: FilePath) -> Transform:
     """Read a transform file of ITK, ANTs or 3D Slicer.
 
     Args:
-        path: `.mat`, `.tfm`, `.txt`, `.h5` or `.hdf5`: whatever affine kind, a displacement field, or a composite.
+        path: path of a `.mat`, `.tfm`, `.txt`, `.h5` or `.hdf5` file that holds an affine transform of any kind, a
+            displacement field, or a composite of these.
 
     Returns:
         In RAS mm: an `Affine`, a `Field`, or a `Chain` of them.
@@ -52,8 +53,8 @@ def save_affine(path: FilePath, matrix: NDArray[np.floating]) -> None:
     """Write an affine as an ITK transform.
 
     Args:
-        path: ends in `.mat` (binary, as ANTs names it) or `.tfm` (text); its folder exists.
-        matrix: `(4, 4)`, fixed to moving, RAS mm.
+        path: path that ends in `.mat` (binary, as ANTs names it) or `.tfm` (text); its folder exists.
+        matrix: `(4, 4)`, fixed to moving points, RAS mm.
 
     Raises:
         InputError: for another ending, or if the file cannot be written.
@@ -67,8 +68,8 @@ def save_composite(path: FilePath, affine_matrix: NDArray[np.floating], field: F
     """Write an affine and a field as an ITK composite: `T(x) = A (x + u(x))`.
 
     Args:
-        path: ends in `.h5`; its folder exists.
-        affine_matrix: `(4, 4)`, RAS mm; applied after the field.
+        path: path that ends in `.h5`; its folder exists.
+        affine_matrix: `A`, `(4, 4)`, RAS mm to RAS mm.
         field: `u`, on the fixed grid.
 
     Raises:
@@ -80,6 +81,10 @@ def save_composite(path: FilePath, affine_matrix: NDArray[np.floating], field: F
 def save_field_h5(path: FilePath, field: Field) -> None:
     """Write a field as an ITK composite of this one transform.
 
+    Args:
+        path: path that ends in `.h5`; its folder exists.
+        field: field on the fixed grid.
+
     Raises:
         InputError: as `save_composite`.
     """
@@ -89,13 +94,17 @@ def save_field_h5(path: FilePath, field: Field) -> None:
 def check_itk_grid(path: FilePath, affine: NDArray) -> None:
     """Refuse a grid that an ITK image cannot have.
 
+    Args:
+        path: path of the file that is to be written, for the message.
+        affine: `(4, 4)`, voxel to RAS mm.
+
     Raises:
         InputError: if its axes are not at right angles.
     """
     if is_sheared(affine):
         raise InputError(
             f"{path}: ITK has no sheared grids, and the fixed image's is one; "
-            "resample the fixed image to an upright grid, or choose another format"
+            "resample the fixed image to a grid with right angles, or choose another format"
         )
 
 
@@ -107,7 +116,7 @@ def _save_h5(path: FilePath, transforms: Sequence[sitk.Transform]) -> None:
 
 
 def _save(path: FilePath, transform: sitk.Transform) -> None:
-    with unfinished(path) as file:
+    with whole_file(path) as file:
         try:
             sitk.WriteTransform(transform, str(file))
         except RuntimeError as error:
@@ -146,7 +155,7 @@ def _from_itk(path: FilePath, transform: sitk.Transform) -> Transform:
 
 
 def _from_linear(path: FilePath, transform: sitk.Transform) -> Affine:
-    # Whatever its parameters mean, four points give its matrix.
+    # Whatever its parameters mean: the images of four points give its matrix.
     origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
     matrix = np.eye(4)
     matrix[:3, :3] = np.stack([transform.TransformPoint(unit) for unit in np.eye(3).tolist()], axis=1) - origin[:, None]
@@ -173,7 +182,7 @@ def _parts(composite: sitk.CompositeTransform) -> Iterator[sitk.Transform]:
 
 
 def _check_hdf5(path: FilePath, file: Path) -> None:
-    """Without its signature, HDF5 would fill the screen before it fails."""
+    """Refuse a file without HDF5's signature: the library would print many lines before it fails."""
     if file.suffix.lower() in (".h5", ".hdf5"):
         with file.open("rb") as raw:
             if raw.read(len(_HDF5_SIGNATURE)) != _HDF5_SIGNATURE:
@@ -181,9 +190,10 @@ def _check_hdf5(path: FilePath, file: Path) -> None:
 
 
 def _check_complete(path: FilePath, file: Path, transform: sitk.Transform) -> None:
-    """Count what is in a file: of several transforms ITK takes the first and drops the rest.
+    """Compare what is in a file with what ITK has read from it.
 
-    And where the numbers of an affine end too early, it goes on with an identity, or without the centre.
+    Of several transforms ITK takes the first and drops the rest; where the numbers of an affine end too early, it goes
+    on with an identity, or without the center.
     """
     ending = file.suffix.lower()
     if ending in (".h5", ".hdf5"):
@@ -213,7 +223,7 @@ def _count_numbers(transform: sitk.Transform) -> int:
 def _count_mat(file: Path) -> int:
     try:
         return sum(values.size for name, values in loadmat(file).items() if not name.startswith("__"))
-    except Exception:  # scipy's reader raises whatever it trips over
+    except Exception:  # of any kind: scipy checks little before it reads
         return 0
 
 

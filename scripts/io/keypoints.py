@@ -12,7 +12,7 @@ def load_keypoints(path: FilePath) -> Tensor:
     """Read points in Learn2Reg's layout: one row `x,y,z` per point, in voxels of the image's array, no header.
 
     Args:
-        path: the CSV file.
+        path: path of the CSV file.
 
     Returns:
         `(N, 3)` float64.
@@ -34,8 +34,8 @@ def transform_points(points: Tensor, affine: Tensor | np.ndarray) -> Tensor:
     """Map points by a 4x4 matrix.
 
     Args:
-        points: `(N, 3)`.
-        affine: `(4, 4)`.
+        points: points, `(N, 3)`.
+        affine: matrix, `(4, 4)`.
 
     Returns:
         `(N, 3)` float64.

@@ -7,19 +7,20 @@ from numpy.typing import DTypeLike, NDArray
 from scripts.geometry import LPS_SIGNS
 from scripts.io.files import FilePath
 from scripts.io.headers import set_affine
-from scripts.io.images import open_image
+from scripts.io.images import VECTOR_INTENT, open_image
 from scripts.io.voxels import check_gzip, read_values, stored
-from scripts.io.writing import unfinished
+from scripts.io.writing import whole_file
 from scripts.runtime import InputError
-
-_VECTOR_INTENT = 1007
 
 
 def read_vectors(path: FilePath) -> tuple[nib.Nifti1Image, NDArray[np.float32]]:
     """Read the vectors of a NIfTI as they are stored.
 
+    Args:
+        path: path of the field.
+
     Returns:
-        The image, for its header, and its content, float32 of any shape.
+        The opened image, for its header, and its content, float32 of any shape.
 
     Raises:
         InputError: if the file is missing, damaged, cut short or no NIfTI, or holds NaN or infinite values.
@@ -36,7 +37,11 @@ def read_vectors(path: FilePath) -> tuple[nib.Nifti1Image, NDArray[np.float32]]:
 
 
 def check_finite(path: FilePath, values: NDArray) -> None:
-    """Refuse a field with holes.
+    """Refuse a field with values that are missing.
+
+    Args:
+        path: path of its file, for the message.
+        values: values of the field, of any shape.
 
     Raises:
         InputError: if a value is NaN or infinite.
@@ -57,14 +62,14 @@ def save_image(
     """Write an image or a series as NIfTI, such that a reader gets the values of `array`.
 
     Args:
-        path: ends in `.nii` or `.nii.gz`; its folder exists.
-        array: `(X, Y, Z)` or `(X, Y, Z, N)`.
+        path: path that ends in `.nii` or `.nii.gz`; its folder exists.
+        array: values, `(X, Y, Z)` or `(X, Y, Z, N)`.
         affine: `(4, 4)`, voxel to RAS mm.
-        dtype: type to store; for integers, values are rounded and clipped to what it holds. None is the array's own,
-            but for what other tools do not read: bool becomes uint8, 64-bit integers become 32-bit ones if they
-            fit, float16 becomes float32.
-        slope: the header's scl_slope, as of the image that `array` was made from: `value = slope * stored + inter`.
-        inter: the header's scl_inter.
+        dtype: type of the stored numbers; for integers, values are rounded and clipped to what it holds. None is the
+            array's own type, except for types that other tools do not read: bool becomes uint8, 64-bit integers become
+            32-bit ones if they fit, float16 becomes float32.
+        slope: scl_slope of the header, not 0: `value = slope * stored + inter`.
+        inter: scl_inter of the header.
 
     Raises:
         InputError: for another ending, or if the file cannot be written.
@@ -81,9 +86,9 @@ def save_itk_field(path: FilePath, displacement: NDArray, affine: NDArray) -> No
     """Write a displacement field as an ITK vector NIfTI, which ANTs, greedy and 3D Slicer read, too.
 
     Args:
-        path: ends in `.nii` or `.nii.gz`; its folder exists.
-        displacement: `(X, Y, Z, 3)`, RAS mm.
-        affine: `(4, 4)`, voxel to RAS mm, of the fixed image. ITK refuses to read a sheared one.
+        path: path that ends in `.nii` or `.nii.gz`; its folder exists.
+        displacement: displacement vectors, `(X, Y, Z, 3)`, RAS mm.
+        affine: `(4, 4)`, voxel of the fixed image to RAS mm. ITK refuses to read a sheared one.
 
     Raises:
         ValueError: if `displacement` does not have this shape.
@@ -92,11 +97,17 @@ def save_itk_field(path: FilePath, displacement: NDArray, affine: NDArray) -> No
     if displacement.ndim != 4 or displacement.shape[3] != 3:
         raise ValueError(f"expected a displacement (X, Y, Z, 3), got shape {displacement.shape}")
     # ITK's world is LPS; with another intent than this it reads a 5-D scalar image.
-    save_vectors(path, (displacement * LPS_SIGNS).astype(np.float32)[:, :, :, None], affine, _VECTOR_INTENT)
+    save_vectors(path, (displacement * LPS_SIGNS).astype(np.float32)[:, :, :, None], affine, VECTOR_INTENT)
 
 
 def save_vectors(path: FilePath, vectors: NDArray[np.float32], affine: NDArray, intent: int) -> None:
-    """Write vectors as they are, with a NIfTI intent code.
+    """Write vectors as they are.
+
+    Args:
+        path: path that ends in `.nii` or `.nii.gz`; its folder exists.
+        vectors: content of the file, of any shape.
+        affine: `(4, 4)`, voxel to RAS mm.
+        intent: NIfTI intent code, 0 for none.
 
     Raises:
         InputError: for an ending other than `.nii` and `.nii.gz`, or if the file cannot be written.
@@ -134,5 +145,5 @@ def nifti_image(array: NDArray, affine: NDArray) -> nib.Nifti1Image:
 def _write(image: nib.Nifti1Image, path: FilePath) -> None:
     if not str(path).lower().endswith((".nii", ".nii.gz")):
         raise InputError(f"{path}: a NIfTI is to be written; give a name that ends in .nii.gz or .nii")
-    with unfinished(path) as file:
+    with whole_file(path) as file:
         image.to_filename(file)

@@ -34,7 +34,7 @@ class Table:
     Attributes:
         columns: cells by column name, in the file's order, those of the positions included.
         axes: names of the three columns that hold the positions.
-        space: of the positions, `ras` or `lps`.
+        space: space of the positions, `ras` or `lps`.
         header: whether the file begins with the columns' names.
     """
 
@@ -49,9 +49,9 @@ class Points:
     """Landmarks.
 
     Attributes:
-        names: one for each; their numbers, from 1, where the file has none.
+        names: name of each landmark; its number, from 1, where the file has none.
         positions: `(N, 3)` float64, RAS mm.
-        table: what else the file holds, for writing; `dataclasses.replace(points, positions=...)` keeps it.
+        table: layout and other columns of the file, for writing; `dataclasses.replace(points, positions=...)` keeps it.
     """
 
     names: list[str]
@@ -63,8 +63,8 @@ def read_points(path: FilePath, space: str | None = None) -> Points:
     """Read landmarks.
 
     Args:
-        path: CSV with a header as above, or of rows of 3 numbers alone; or `.fcsv`.
-        space: of the positions, `ras` or `lps`, in mm; by default what the header says, or else RAS.
+        path: path of a CSV file with a header as above, or of rows of 3 numbers alone; or of a `.fcsv`.
+        space: space of the positions, `ras` or `lps`; by default what the header says, or else RAS.
 
     Raises:
         InputError: if the file is missing or is no such table of finite numbers, or if its header says another space.
@@ -110,10 +110,10 @@ def write_points(
     """Write landmarks, laid out as the file that they were read from; others as `name,x_ras_mm,y_ras_mm,z_ras_mm`.
 
     Args:
-        path: CSV; missing folders are made.
-        points: with as many positions as names.
-        space: `ras` or `lps`; by default that of the file that they were read from, or else RAS. Where it is another
-            one, the columns are called so, as `x_lps_mm`.
+        path: path of the CSV file; missing folders are made.
+        points: landmarks, as many positions as names.
+        space: space of the positions, `ras` or `lps`; by default that of the file that they were read from, or else
+            RAS. Where it is another one, the columns are named for it, as `x_lps_mm`.
         columns: further numbers by column name, `(N,)`; a NaN leaves its cell empty.
 
     Raises:
@@ -137,10 +137,7 @@ def write_points(
             writer.writerow(cells)
         writer.writerows(zip(*cells.values(), strict=True))
 
-    try:
-        write_complete(Path(path).expanduser(), write)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+    write_complete(Path(path).expanduser(), write)
 
 
 def _check_space(space: str | None, path: FilePath) -> None:

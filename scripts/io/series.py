@@ -15,7 +15,7 @@ from scripts.io.files import FilePath, existing_file
 from scripts.io.headers import find_grid, set_affine
 from scripts.io.images import ImageSource, open_volumes, size_text, source_name
 from scripts.io.voxels import check_gzip, read_values, storage, stored
-from scripts.io.writing import unfinished
+from scripts.io.writing import whole_file
 from scripts.runtime import InputError
 
 _VOXEL_OFFSET = 352  # of NIfTI-1 in one file
@@ -107,7 +107,7 @@ def save_series(path: FilePath, volumes: Iterable[NDArray[Any]], grid: Grid, lik
     Raises:
         InputError: if the file cannot be written.
     """
-    with unfinished(path) as file, ImageOpener(str(file), "wb") as stream:
+    with whole_file(path) as file, ImageOpener(str(file), "wb") as stream:
         _header(grid, like).write_to(stream)
         for volume in volumes:
             stream.write(stored(volume, like.dtype, like.slope, like.inter).tobytes(order="F"))

@@ -16,7 +16,7 @@ def write_table(rows: Sequence[Row], path_stem: str | os.PathLike[str]) -> None:
     """Write `<path_stem>.csv` and `<path_stem>.json`: one row per pair, then mean and standard deviation.
 
     The JSON holds `{"pairs": [...], "summary": {metric: {"mean", "std"}}}`; what isn't finite is null there, and an
-    empty cell or `inf` in the CSV. Each file is complete or not there at all: it is renamed when written.
+    empty cell or `inf` in the CSV.
 
     Args:
         rows: as in `summarize`.

@@ -1,6 +1,5 @@
 """Weights in files: read without unpickling, written whole or not at all."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from scripts.io.files import FilePath, existing_file
-from scripts.io.writing import unfinished
+from scripts.io.files import FilePath, refuse_pointer
+from scripts.io.writing import whole_file
 from scripts.runtime import InputError
 
 
@@ -18,9 +17,9 @@ def load_weights(network: nn.Module, path: FilePath | None, name: str = "network
     """Load a file of weights into a network.
 
     Args:
-        network: gets the weights.
-        path: as `read_weights` takes it; None leaves the network as it is.
-        name: of the network in a checkpoint.
+        network: network that gets the weights.
+        path: path of the weights, as in `read_weights`; None leaves the network as it is.
+        name: name of the network in a checkpoint.
 
     Returns:
         The network.
@@ -54,13 +53,13 @@ def read_weights(path: FilePath, name: str = "network") -> dict[str, Tensor]:
     """Read a state_dict: a .safetensors file, a torch file, or the `network` of a checkpoint.
 
     Args:
-        path: of the file.
-        name: of the network in a checkpoint.
+        path: path of the file.
+        name: name of the network in a checkpoint.
 
     Raises:
         InputError: if it is missing or unreadable, or holds anything but finite tensors.
     """
-    content = _read(path)
+    content = read_checkpoint(path)
     state = content.get(name, content)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path}: holds more or other things than tensors; give a state_dict")
@@ -74,8 +73,8 @@ def write_safetensors(weights: str, output: str) -> None:
     """Write weights as safetensors, which no reader has to unpickle.
 
     Args:
-        weights: as `read_weights` takes it.
-        output: the file to write.
+        weights: path of the weights, as in `read_weights`.
+        output: path of the file to write, which ends in `.safetensors`.
 
     Raises:
         InputError: as `read_weights`, or if `output` does not end in .safetensors or cannot be written.
@@ -83,20 +82,27 @@ def write_safetensors(weights: str, output: str) -> None:
     if Path(output).suffix != ".safetensors":
         raise InputError(f"{output}: want a name that ends in .safetensors, by which such files are known")
     content = safetensors_bytes(read_weights(weights), metadata={"format": "pt"})
-    with unfinished(output) as file:
+    with whole_file(output) as file:
         file.write_bytes(content)
 
 
-def _read(path: FilePath) -> dict[str, Any]:
-    if os.path.lexists(path):
-        existing_file(path)
+def read_checkpoint(path: FilePath) -> dict[str, Any]:
+    """Read what a file of weights or a checkpoint holds, without unpickling it.
+
+    Args:
+        path: a .safetensors file, or one of torch.
+
+    Raises:
+        InputError: if it is missing or cannot be read safely.
+    """
+    refuse_pointer(path)
     try:
         if Path(path).suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{path}: no such file; train first, or give other weights with --weights") from error
-    except Exception as error:  # whatever a damaged or foreign file makes a reader stumble over
+    except Exception as error:  # of any kind: the readers check little before they read
         raise InputError(f"{path}: not a file of weights that can be read safely; give a state_dict") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds {type(content).__name__}, not weights; give a state_dict")

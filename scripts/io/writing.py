@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all."""
+"""Writing: a file or folder of results is whole, or is not there at all."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -10,9 +10,81 @@ from typing import TextIO
 from scripts.io.files import FilePath
 from scripts.runtime import InputError, first_line
 
+_UNFINISHED = ".unfinished-"  # begins the names of what is not whole yet
 
-def check_folder(path: str | os.PathLike[str]) -> None:
-    """Whether a folder of that name can be made, or is there, and can be written to.
+
+@contextmanager
+def whole_file(path: FilePath) -> Iterator[Path]:
+    """A place beside a file's own to write it to; it is renamed at the end, so that no half file ever has its name.
+
+    Until then an older file stays as it is. What a killed process left half written, the next one overwrites.
+
+    Args:
+        path: path of the file; its folder exists.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    final = Path(path)
+    unfinished = final.with_name(f"{_UNFINISHED}{final.name}")  # at the front: writers go by the ending
+    try:
+        try:
+            yield unfinished
+            os.replace(unfinished, final)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+        raise InputError(f"{path}: cannot be written ({reason}); free some space or choose another folder") from error
+
+
+@contextmanager
+def whole_folder(path: FilePath, last: str | None = None) -> Iterator[Path]:
+    """A place to write a folder's files to, which the folder gets at the end.
+
+    Args:
+        path: path of the folder; missing folders above it are made. Without `last` it is new or empty, and appears with
+            all its files at once.
+        last: name of the file that says that the others are whole. The folder may then hold other files: those of the
+            same name are replaced one by one, while this one is away.
+    """
+    final = Path(path)
+    place = final if last else final.parent
+    place.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=place, prefix=_UNFINISHED) as temporary:
+        unfinished = Path(temporary) / "folder"
+        unfinished.mkdir()
+        yield unfinished
+        if last is None:
+            os.replace(unfinished, final)
+            return
+        (final / last).unlink(missing_ok=True)
+        for file in sorted(unfinished.iterdir(), key=lambda file: file.name == last):
+            os.replace(file, final / file.name)
+
+
+def write_complete(path: FilePath, write: Callable[[TextIO], None]) -> None:
+    """Write a text file, whole or not at all.
+
+    Args:
+        path: path of the file; missing folders are made.
+        write: function that writes the content to the opened file.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    final = Path(path)
+    with whole_file(final) as file:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w", newline="", encoding="utf-8") as stream:
+            write(stream)
+
+
+def check_folder(path: FilePath) -> None:
+    """Find out before computing whether a folder can be written to, or made.
+
+    Args:
+        path: path of the folder.
 
     Raises:
         InputError: if it, or a folder on the way to it, is a file or is not writable.
@@ -26,30 +98,13 @@ def check_folder(path: str | os.PathLike[str]) -> None:
         raise InputError(f"{there}: cannot be written to ({error.strerror}); choose another --output_dir") from error
 
 
-def write_complete(path: Path, write: Callable[[TextIO], None]) -> None:
-    """Write a text file beside its place and rename it, so that it is complete or not there at all.
-
-    Args:
-        path: of the file; missing folders are made.
-        write: writes the content to the open file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with open(partial, "w", newline="", encoding="utf-8") as file:
-            write(file)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def check_output(path: str, inputs: Sequence[str], endings: Sequence[str] = ("",)) -> None:
     """Find out before computing whether a file can be written.
 
     Args:
-        path: of the file.
-        inputs: files that it must not overwrite.
-        endings: which it may have.
+        path: path of the file.
+        inputs: paths of files that it must not overwrite.
+        endings: endings that its name may have.
 
     Raises:
         InputError: if it cannot or must not be written.
@@ -64,22 +119,3 @@ def check_output(path: str, inputs: Sequence[str], endings: Sequence[str] = ("",
     if not file.parent.exists():
         raise InputError(f"{file.parent}: no such folder; make it or choose another --output")
     check_folder(file.parent)
-
-
-@contextmanager
-def unfinished(path: FilePath) -> Iterator[Path]:
-    """A place beside the destination to write to, renamed at the end: no half file ever takes the final name.
-
-    Raises:
-        InputError: if the file cannot be written.
-    """
-    final = Path(path)
-    try:
-        with TemporaryDirectory(dir=final.parent, prefix=".writing-") as folder:
-            file = Path(folder) / final.name
-            yield file
-            os.replace(file, final)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({first_line(error)}); free some space or choose another folder"
-        ) from error

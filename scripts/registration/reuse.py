@@ -1,7 +1,6 @@
 """What is done with transforms once they are there: moving images and points, other formats, the Jacobian."""
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from scripts.io import (
     read_transform,
     save_image,
     save_series,
+    scan_name,
     write_points,
     write_transform,
 )
@@ -177,7 +177,7 @@ def _outputs(inputs: Sequence[str], output: str) -> list[str]:
         return [output]
     if output.endswith(IMAGE_ENDINGS):
         raise InputError(f"{output}: {len(inputs)} inputs go into a folder; give --output the name of one")
-    names = [re.sub(r"\.mg[hz]$", ".nii.gz", Path(path).name) for path in inputs]
+    names = [Path(path).name if path.endswith(IMAGE_ENDINGS) else f"{scan_name(path)}.nii.gz" for path in inputs]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{name}: several inputs have this name; give them one at a time")

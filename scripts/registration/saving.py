@@ -1,10 +1,8 @@
 """Results of a registration as files: a folder for each pair."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from scripts.io import (
     save_composite,
     save_image,
     save_itk_field,
+    whole_folder,
     write_complete,
 )
 from scripts.registration.pair import MeasuredRegistration, Registration, advanced
@@ -50,19 +49,15 @@ def save_registration(registration: MeasuredRegistration, folder: Path, composit
     Returns:
         The registration, with the time that this took.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     timings = dict(registration.timings)
-    with TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
-        target = Path(unfinished)
+    # A folder that has metrics.json is complete.
+    with whole_folder(folder, last="metrics.json") as target:
         with timed(timings, "save"):
             _write_transforms(target, registration, composite)
         metrics = {**registration.metrics, "timings": timings}
         with timed(timings, "report"):
             _write_report(target / "report.html", registration, folder, metrics)
         write_metrics(target, metrics)
-        # metrics.json comes last: a folder that has it is complete.
-        for file in sorted(target.iterdir(), key=lambda file: file.name == "metrics.json"):
-            os.replace(file, folder / file.name)
     return advanced(MeasuredRegistration, registration, metrics=metrics, timings=timings)
 
 

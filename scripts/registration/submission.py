@@ -4,13 +4,11 @@ import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import nibabel as nib
 import numpy as np
 
 from scripts.datasets import validation_pairs
-from scripts.io import open_image, write_transform
+from scripts.io import open_image, whole_file, write_transform
 from scripts.registration.pair import MeasuredRegistration
 from scripts.registration.saving import write_metrics
 from scripts.runtime import InputError, rank
@@ -62,12 +60,10 @@ def zip_submission(output_dir: str | os.PathLike[str], dataset_dir: str, section
             raise InputError(f"{folder / min(names)}: {problem} (and {len(names) - 1} more); not zipped")
     for name, fixed in wanted.items():
         _check_submitted(folder / name, open_image(fixed).shape[:3])
-    with TemporaryDirectory(dir=output_dir, prefix=".unfinished-") as unfinished:
-        made = Path(unfinished) / archive.name
-        with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as bundle:  # the fields are compressed already
-            for name in sorted(wanted):
-                bundle.write(folder / name, f"submission/{name}")
-        os.replace(made, archive)
+    # Stored: the fields are compressed already.
+    with whole_file(archive) as made, zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as bundle:
+        for name in sorted(wanted):
+            bundle.write(folder / name, f"submission/{name}")
     print(f"{len(wanted)} fields, checked: {archive}")
 
 
@@ -87,7 +83,7 @@ def submission_name(fixed: str, moving: str) -> str:
 
 
 def _check_submitted(path: Path, shape: Sequence[int]) -> None:
-    image = nib.Nifti1Image.from_filename(path)
+    image = open_image(path)
     if image.shape != (*shape, 3) or image.get_data_dtype() != np.float32:
         raise InputError(
             f"{path}: {image.shape} {image.get_data_dtype()}, while the fixed image asks for {(*shape, 3)} float32"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.jit import TracerWarning
 
-from scripts.io import load_weights, read_configs, unfinished, write_complete
+from scripts.io import load_weights, read_configs, whole_file, write_complete
 from scripts.registration import start_registration
 from scripts.synthesis import phantom_anatomy, virtual_pair
 
@@ -109,7 +109,7 @@ def _made(network: nn.Module, folder: Path) -> dict[str, Run]:
             print(f"{name}: not made, {lacking}", flush=True)
             continue
         print(f"{name} ...", flush=True)
-        with unfinished(folder / format_.file) as file:
+        with whole_file(folder / format_.file) as file:
             format_.write(network, file)
         runs[name] = format_.load(folder / format_.file)
     return runs

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from scripts.io import whole_folder
 from scripts.runtime import InputError
 
 BUNDLE_NAME = "brain_mri_registration"
@@ -36,16 +37,14 @@ def package(output_dir: str) -> None:
     for name in files:
         if os.path.getsize(name) > LARGEST:
             raise InputError(f"{name}: more than {LARGEST >> 20} MB; the zoo wants it in large_files.yml")
-    unfinished = Path(f"{output_dir}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    bundle = unfinished / "models" / BUNDLE_NAME
-    for name in files:
-        _copy(name, bundle / name)
-    for name in tests:
-        _copy(name, unfinished / "ci" / "unit_tests" / Path(name).name)
-    card = bundle / "docs" / "README.md"
-    card.write_text(RELATIVE_LINK.sub(ADDRESS, card.read_text()))
-    os.replace(unfinished, output_dir)
+    with whole_folder(output_dir) as folder:
+        bundle = folder / "models" / BUNDLE_NAME
+        for name in files:
+            _copy(name, bundle / name)
+        for name in tests:
+            _copy(name, folder / "ci" / "unit_tests" / Path(name).name)
+        card = bundle / "docs" / "README.md"
+        card.write_text(RELATIVE_LINK.sub(ADDRESS, card.read_text()))
 
 
 def _copy(name: str, target: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.io import write_complete
+from scripts.io import scan_name, write_complete
 from scripts.report.charts import colour_scale, histogram
 from scripts.report.commands import Reuse
 from scripts.report.panels import FOREGROUND, panels
@@ -75,7 +75,7 @@ def registration_report(
 
 def scan_names(fixed: str, moving: str) -> tuple[str, str]:
     """Short names of two files: without folder and ending, but with both where they would be the same."""
-    names = [Path(path).name.removesuffix(".gz").removesuffix(".nii").removesuffix(".mgz") for path in (fixed, moving)]
+    names = [scan_name(path) for path in (fixed, moving)]
     if names[0] == names[1]:
         names = ["/".join(Path(path).parts[-2:]) for path in (fixed, moving)]
     return names[0], names[1]

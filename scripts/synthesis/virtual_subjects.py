@@ -5,18 +5,17 @@ All results depend only on the seed.
 """
 
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import nibabel as nib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from scripts.io import save_image, whole_folder
 from scripts.runtime import InputError
 from scripts.spatial import compose, integrate, warp
 from scripts.synthesis.anatomies import Anatomy, Size, icbm_anatomy, phantom_anatomy
@@ -145,17 +144,14 @@ def write_dataset(
     inside = torch.nonzero(brain.labels > 0)
     points = inside[torch.randperm(len(inside), generator=generator)[:100]].float()
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
-        folder = Path(temporary) / target.name
+    with whole_folder(target) as folder:
         for kind in ("imagesTr", "labelsTr", "keypointsTr"):
-            (folder / kind).mkdir(parents=True)
+            (folder / kind).mkdir()
         names = [f"VIRTUAL_{number + 1:04d}_0000" for number in range(num_training + num_validation)]
         for number, name in enumerate(names):
             subject = virtual_subject(brain, seed * 10_000 + number)
             _write_subject(folder, name, subject, points, brain.spacing)
         _write_json(folder / "VIRTUAL_dataset.json", brain, names[:num_training], names[num_training:])
-        folder.replace(target)
     return target
 
 
@@ -215,9 +211,7 @@ def _write_subject(folder: Path, name: str, subject: VirtualSubject, points: Ten
     affine[:3, 3] = -spacing * (size - 1) / 2.0
     volumes = {"imagesTr": (subject.image * 255).round(), "labelsTr": subject.labels}
     for kind, volume in volumes.items():
-        image = nib.Nifti1Image(volume[0, 0].numpy().astype(np.uint8), affine)
-        image.header.set_xyzt_units("mm")
-        nib.save(image, folder / kind / f"{name}.nii.gz")
+        save_image(folder / kind / f"{name}.nii.gz", volume[0, 0].numpy().astype(np.uint8), affine)
     rows = subject_points(subject.velocity, points).numpy()
     np.savetxt(folder / "keypointsTr" / f"{name}.csv", rows, delimiter=",", fmt="%.4f")
 

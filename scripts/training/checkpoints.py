@@ -13,8 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from scripts.io import load_weights
-from scripts.io.weights import _read
+from scripts.io import load_weights, read_checkpoint, whole_file
 from scripts.runtime import InputError, rank
 
 logger = logging.getLogger(__name__)
@@ -99,7 +98,7 @@ class LastCheckpoint:
         Raises:
             InputError: if the file is unreadable, does not fit the training, or all its epochs are done.
         """
-        states = _read(self.path)
+        states = read_checkpoint(self.path)
         missing = sorted({"epoch", "iteration", *self.objects} - states.keys())
         if missing:
             raise InputError(f"{self.path}: not a training checkpoint, it lacks {', '.join(missing)}")
@@ -152,6 +151,8 @@ class BestModel:
 def _write(content: Any, path: Path) -> None:
     if rank() > 0:
         return  # processes that train together have the same weights and random state, so one file is enough
-    partial = path.with_name(f".{path.name}.unfinished")
-    torch.save(content, partial)
-    os.replace(partial, path)
+    with whole_file(path) as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            raise OSError("torch could not write it") from error

@@ -63,7 +63,7 @@ def turned(rotvec: NDArray, shift: NDArray) -> NDArray:
     return matrix
 
 
-def test_known_affine_is_found_within_a_millimetre(found: NDArray, pair: tuple, phantom: tuple) -> None:
+def test_known_affine_is_found_within_a_millimeter(found: NDArray, pair: tuple, phantom: tuple) -> None:
     assert distance(found, pair[2], phantom) < 1.0
 
 

@@ -66,7 +66,7 @@ def test_grid_covers_the_foreground_with_its_margin_in_the_middle(
     first, last = grid[:3, 3], grid[:3, 3] + edge * (np.array(shape) - 1)
     assert all(size % multiple == 0 for size in shape)
     assert (np.array(shape) < (high - low + 2 * MARGIN) / edge + multiple).all()
-    # half a voxel because centres are counted, half a voxel to meet the lattice
+    # half a voxel because centers are counted, half a voxel to meet the lattice
     assert (first <= low - MARGIN + 1.01 * edge).all() and (last >= high + MARGIN - 1.01 * edge).all()
     assert np.abs((first + last) / 2 - (low + high) / 2).max() <= 0.51 * edge
     np.testing.assert_array_equal(grid[:3, :3], edge * np.eye(3))
@@ -78,7 +78,7 @@ def test_grid_has_at_least_the_size_that_is_asked_for() -> None:
     assert grid.shape == (160, least.shape[1], 176)
 
 
-def test_image_on_one_millimetre_ras_axes_needs_no_interpolation() -> None:
+def test_image_on_one_millimeter_ras_axes_needs_no_interpolation() -> None:
     image = np.random.default_rng(0).normal(size=(24, 30, 22)).astype(np.float32)
     affine = grid_affine((1.0, 1.0, 1.0), (-80.37, 12.81, 33.5))
     grid = network_grid(blob(), affine, 16, 1.0, (48, 48, 48))

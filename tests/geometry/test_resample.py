@@ -61,7 +61,7 @@ def test_linear_between_whole_numbers_is_not_rounded(dtype):
 
 @pytest.mark.parametrize(("mode", "itk_mode"), [("linear", sitk.sitkLinear), ("nearest", sitk.sitkNearestNeighbor)])
 def test_image_ends_where_it_ends_in_itk(mode, itk_mode, fixed, moving):
-    """Half a voxel beyond the outermost centres; what is left of the grid takes the value that is asked for."""
+    """Half a voxel beyond the outermost centers; what is left of the grid takes the value that is asked for."""
     image = np.random.default_rng(0).random(moving.shape).astype(np.float32)
     ours = resample(image, moving.affine, fixed, mode=mode, outside=-5)
     reference = itk_image(np.zeros(fixed.shape, np.float32), fixed.affine)

@@ -37,8 +37,6 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "composite": ("transform.h5", read_transform),
     "landmarks": ("points.csv", read_points),
     "keypoints": ("keypoints.csv", load_keypoints),
-    "weights": ("model.pt", lambda path: load_weights(nn.Linear(1, 1), path)),
-    "safetensors": ("model.safetensors", lambda path: load_weights(nn.Linear(1, 1), path)),
 }
 
 
@@ -96,6 +94,26 @@ def test_every_reader_says_the_same_of_a_file_that_is_not_there(
         read(path)
     assert str(caught.value).startswith(f"{path}: {said}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (missing, "no such file; train first"),
+        (below_a_file, "no such file; train first"),
+        (zero_bytes, "not a file of weights"),
+        (folder, "not a file of weights"),
+        (lfs_pointer, "get it with `git lfs pull`"),
+        (annex_link, "get it with `datalad get`"),
+        (annex_pointer, "get it with `datalad get`"),
+    ],
+)
+def test_weights_that_are_not_there_say_so(tmp_path: Path, name: str, spoil: Callable[[Path], None], said: str) -> None:
+    (tmp_path / "data").mkdir()
+    spoil(tmp_path / "data" / name)
+    with pytest.raises(InputError, match=said):
+        load_weights(nn.Linear(1, 1), tmp_path / "data" / name)
 
 
 def test_link_of_git_annex_to_content_that_is_there_is_followed(tmp_path: Path) -> None:

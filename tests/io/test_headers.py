@@ -95,8 +95,8 @@ def test_header_without_forms_is_refused_unless_it_is_ras(forms: Forms) -> None:
     space = space_of(path, assume_ras=True)
     np.testing.assert_allclose(space.grid.affine, [[1, 0, 0, -2], [0, 2, 0, -5], [0, 0, 3, -9], [0, 0, 0, 1]])
     assert (space.source, space.warnings) == ("assumed RAS", ())
-    centred = nib.load(path).affine  # as nibabel has it, but that flips x
-    np.testing.assert_allclose(space.grid.affine, np.diag([-1, 1, 1, 1]) @ centred)
+    centered = nib.load(path).affine  # as nibabel has it, but that flips x
+    np.testing.assert_allclose(space.grid.affine, np.diag([-1, 1, 1, 1]) @ centered)
 
 
 def test_assumption_does_not_count_where_the_header_knows(forms: Forms) -> None:

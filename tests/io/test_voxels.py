@@ -142,7 +142,7 @@ def test_what_float32_cannot_hold_counts_as_infinite(save: Save, noise: Noise) -
     assert np.isinf(read_voxels(nib.load(path), path, np.float32)).sum() == 1
 
 
-def test_neighbours_of_labels_are_equal_and_those_of_images_are_not(noise: Noise) -> None:
+def test_neighbors_of_labels_are_equal_and_those_of_images_are_not(noise: Noise) -> None:
     labels = np.zeros((20, 20, 20), np.int32)
     labels[4:16, 4:16, 4:10], labels[4:16, 4:16, 10:16] = 2035, 7
     assert share_of_equal_neighbors(labels) == pytest.approx(10 / 11)

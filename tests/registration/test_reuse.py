@@ -394,7 +394,7 @@ def test_damaged_series_leaves_no_file(folder: Path, call: Callable) -> None:
     (folder / "series.nii").write_bytes(content[: len(content) * 3 // 4])
     with pytest.raises(InputError, match=r"series\.nii: the file is damaged"):
         call("warp.nii.gz", "series.nii")
-    assert not list(folder.glob("out*")) and not list(folder.glob(".writing*"))
+    assert not list(folder.glob("out*")) and not list(folder.glob(".unfinished*"))
 
 
 def test_full_disk_leaves_no_file(folder: Path, call: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,7 +408,7 @@ def test_full_disk_leaves_no_file(folder: Path, call: Callable, monkeypatch: pyt
     with pytest.raises(InputError, match=r"out\.nii\.gz: cannot be written \(.*No space left on device\)"):
         call("warp.nii.gz", "image.nii.gz")
     assert (folder / "out.nii.gz").read_bytes() == b"earlier"
-    assert not list(folder.glob(".writing*"))
+    assert not list(folder.glob(".unfinished*"))
 
 
 # --- points -----------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from scripts.runtime.errors import InputError
 from scripts.training.checkpoints import BestModel, LastCheckpoint
 
 
@@ -72,7 +73,7 @@ def test_failed_write_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pytes
         raise OSError("no space left on device")
 
     monkeypatch.setattr(torch, "save", disk_full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(InputError, match="no space"):
         best(validated(0.9))
     assert saved_bias(tmp_path / "model.pt") == 0
 
