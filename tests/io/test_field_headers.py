@@ -90,13 +90,13 @@ def read(path: Path, kind: str) -> Field:
     ],
 )
 def test_field_lies_where_an_image_of_its_header_would(
-    field: Callable, capsys: pytest.CaptureFixture, kind: str, change: Change, warning: str
+    field: Callable, caplog: pytest.LogCaptureFixture, kind: str, change: Change, warning: str
 ) -> None:
     path = field(kind, change)
     found = read(path, kind)
     np.testing.assert_allclose(found.affine, GRID.affine, rtol=1e-6)
     np.testing.assert_allclose(found.displacement, np.broadcast_to([1, -2, 3], (*GRID.shape, 3)), atol=1e-4)
-    assert capsys.readouterr().err == (f"warning: {path}: {warning}\n" if warning else "")
+    assert caplog.messages == ([f"{path}: {warning}"] if warning else [])
 
 
 @pytest.mark.parametrize("kind", OWN_GRID)
@@ -118,12 +118,12 @@ def test_field_of_unknown_place_is_refused(field: Callable, kind: str, change: C
 @pytest.mark.parametrize("kind", FIXED_GRID)
 @pytest.mark.parametrize("change", [without_forms, in_meters, contradictory, singular, implausible])
 def test_field_in_voxels_lies_on_the_grid_of_the_fixed_image(
-    field: Callable, capsys: pytest.CaptureFixture, kind: str, change: Change
+    field: Callable, caplog: pytest.LogCaptureFixture, kind: str, change: Change
 ) -> None:
     found = read(field(kind, change), kind)
     np.testing.assert_array_equal(found.affine, GRID.affine)
     np.testing.assert_allclose(found.displacement, np.broadcast_to([1, -2, 3], (*GRID.shape, 3)), atol=1e-5)
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == []
 
 
 def test_grid_of_a_reference_is_that_of_its_header(tmp_path: Path) -> None:

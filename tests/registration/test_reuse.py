@@ -277,14 +277,14 @@ def test_outside_is_zero_or_the_least_value_of_an_image_that_has_no_zero(folder:
         assert np.all(out == np.float32(outside))
 
 
-def test_holes_in_a_map_do_not_grow(folder: Path, call: Callable, capsys: pytest.CaptureFixture) -> None:
+def test_holes_in_a_map_do_not_grow(folder: Path, call: Callable, caplog: pytest.LogCaptureFixture) -> None:
     image = texture().astype(np.float32)
     image[10, 10, 10] = np.nan
     image[12, 10, 10] = np.inf
     save(folder / "image.nii.gz", image)
     out = stored(call("identity.nii.gz", "image.nii.gz", "same.nii.gz"))
     assert np.abs(out - np.where(np.isfinite(image), image, 0)).max() < 1e-5
-    assert "image.nii.gz: 2 voxels are NaN or infinite" in capsys.readouterr().err
+    assert "image.nii.gz: 2 voxels are NaN or infinite" in caplog.text
 
 
 def test_header_of_the_result_is_that_of_the_reference(folder: Path, call: Callable) -> None:
@@ -379,13 +379,13 @@ def test_an_image_without_orientation_needs_to_be_told_of(folder: Path, call: Ca
     assert stored(call("warp.nii.gz", "image.nii.gz", assume_ras=True)).any()
 
 
-def test_odd_headers_are_told(folder: Path, call: Callable, capsys: pytest.CaptureFixture) -> None:
+def test_odd_headers_are_told(folder: Path, call: Callable, caplog: pytest.LogCaptureFixture) -> None:
     image = nib.Nifti1Image(texture().astype(np.float32), AFFINE)
     image.set_qform(grid_affine("oblique", SHAPE), code=1)
     image.set_sform(AFFINE, code=1)
     nib.save(image, folder / "image.nii.gz")
     call("warp.nii.gz", "image.nii.gz")
-    assert "image.nii.gz: sform and qform differ" in capsys.readouterr().err
+    assert "image.nii.gz: sform and qform differ" in caplog.text
 
 
 def test_damaged_series_leaves_no_file(folder: Path, call: Callable) -> None:
