@@ -1,4 +1,4 @@
-"""Headers: where an image's voxels lie by them, what is odd about that, and how it is written into a new one."""
+"""Headers: where an image's voxels lie, read from them by one policy and written into new ones."""
 
 import logging
 from typing import NamedTuple
@@ -19,10 +19,9 @@ logger = logging.getLogger(__name__)
 _CODES = {1: "scanner", 2: "aligned", 3: "talairach", 4: "mni", 5: "template"}  # NIfTI-1, NIFTI_XFORM_*
 _MILLIMETERS = {1: ("meters", 1000.0), 3: ("micrometers", 0.001)}  # NIfTI-1, the lowest three bits of xyzt_units
 _PLAUSIBLE = (0.02, 30.0)  # mm, an edge of a voxel: from microscopy of a brain to the thickest slices
-_SAME_FORMS = 0.1  # mm
+_SAME_FORMS = 0.1  # mm, between the voxels of two forms that agree
 _SHEAR = 2e-4  # cosine between two axes; ITK 5.4 reads 1e-4 and refuses 3e-4
-_SINGULAR = 1e-3  # determinant of the axes' directions
-
+_SINGULAR = 1e-3  # determinant of the axes' directions: below, they lie in one plane
 
 _Found = tuple[NDArray[np.float64], str, tuple[str, ...]]  # an affine, what said so, and warnings
 

@@ -15,7 +15,7 @@ from scripts.io.scans import Scan, as_scan
 from scripts.io.voxels import read_voxels, replace_not_finite, share_of_equal_neighbors
 from scripts.runtime import InputError
 
-_WHOLE = 1e-3
+_WHOLE = 1e-3  # largest distance of a label from a whole number
 
 
 def read_label(source: ImageSource, grid: Scan | None = None, assume_ras: bool = False) -> Scan:
@@ -28,7 +28,7 @@ def read_label(source: ImageSource, grid: Scan | None = None, assume_ras: bool =
         assume_ras: as in `read_scan`.
 
     Returns:
-        With `array` int32, or uint32 where a value needs it.
+        The label map, its `array` int32, or uint32 where a value needs it.
 
     Raises:
         InputError: as in `read_scan`, or if a value is not whole or beyond 32 bits, if every voxel is 0, or if no
@@ -44,7 +44,7 @@ def read_mask(source: ImageSource, grid: Scan, assume_ras: bool = False) -> Scan
         source, grid, assume_ras: as in `read_label`.
 
     Returns:
-        With `array` bool.
+        The mask, its `array` bool.
 
     Raises:
         InputError: as in `read_label`.

@@ -10,17 +10,20 @@ from typing import TextIO
 from scripts.io.files import FilePath
 from scripts.runtime import InputError, first_line
 
-_UNFINISHED = ".unfinished-"  # begins the names of what is not whole yet
+_UNFINISHED = ".unfinished-"  # how the names of files and folders begin that are not whole yet
 
 
 @contextmanager
 def whole_file(path: FilePath) -> Iterator[Path]:
-    """A place beside a file's own to write it to; it is renamed at the end, so that no half file ever has its name.
+    """Write a file whole or not at all: to a path beside it, which gets the file's name at the end.
 
-    Until then an older file stays as it is. What a killed process left half written, the next one overwrites.
+    An older file stays as it is until then. What a killed process leaves beside it, the next one overwrites.
 
     Args:
         path: path of the file; its folder exists.
+
+    Yields:
+        The path to write to.
 
     Raises:
         InputError: if the file cannot be written.
@@ -40,13 +43,16 @@ def whole_file(path: FilePath) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: FilePath, last: str | None = None) -> Iterator[Path]:
-    """A place to write a folder's files to, which the folder gets at the end.
+    """Write a folder's files whole or not at all: to a temporary folder, of which it gets them at the end.
 
     Args:
-        path: path of the folder; missing folders above it are made. Without `last` it is new or empty, and appears with
+        path: path of the folder; it and those above it are made. Without `last` it is new or empty, and appears with
             all its files at once.
-        last: name of the file that says that the others are whole. The folder may then hold other files: those of the
-            same name are replaced one by one, while this one is away.
+        last: name of the file that tells that all files are there. With it, the folder may hold others before: those
+            of the same names are replaced one by one, and as long as that takes, this file is missing.
+
+    Yields:
+        The folder to write to.
     """
     final = Path(path)
     place = final if last else final.parent
