@@ -310,9 +310,9 @@ def test_network_computes_in_half_precision_and_the_loss_does_not(bf16: bool, si
 
 
 @torch.no_grad()
-def test_half_precision_moves_a_predicted_field_by_hundredths_of_voxels(lively_network: MSFBNet) -> None:
+def test_half_precision_moves_a_predicted_field_by_hundredths_of_voxels(random_network: MSFBNet) -> None:
     image = torch.rand(1, 2, 24, 18, 20, generator=torch.Generator().manual_seed(0))
-    full, half = (PaddedInferer(bf16)(image, lively_network) for bf16 in (False, True))
+    full, half = (PaddedInferer(bf16)(image, random_network) for bf16 in (False, True))
     assert half.dtype == torch.float32
     assert full.norm(dim=1).mean() > 1
     assert 0 < (half - full).norm(dim=1).mean() < 0.05

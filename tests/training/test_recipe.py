@@ -55,8 +55,8 @@ def pair_or_die(self, index):
 PairDataset.__getitem__ = pair_or_die
 workflow = ConfigWorkflow(
     ["configs/train.json", "configs/training/curriculum.yaml"], logging_file=False, device="$torch.device('cpu')",
-    dataset_dir=dataset_dir, output_dir=output_dir, pairs_per_epoch=5, val_interval=3, stages=stages, bf16=False,
-    **{"network_def#channels": [8, 8, 8], "network_def#symmetric": False},
+    dataset_dir=dataset_dir, output_dir=output_dir, pairs_per_epoch=5, val_interval=3, stages=stages,
+    **{"network_def#channels": [8, 8, 8]},
 )
 workflow.initialize()
 workflow.run()

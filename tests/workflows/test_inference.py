@@ -46,10 +46,10 @@ def test_composite_is_written_on_request(register: Callable, pair: tuple[Path, P
 
 
 def test_metrics_say_from_what_and_how_the_result_came(
-    register: Callable, lively_weights: Path, pair: tuple[Path, Path], tmp_path: Path
+    register: Callable, random_weights: Path, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     metrics = register(*pair, tmp_path / "out", seed=5)
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (*pair, lively_weights)]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (*pair, random_weights)]
     weights = metrics["settings"]["weights"]
     assert [metrics["fixed"]["sha256"], metrics["moving"]["sha256"], weights["sha256"]] == digests
     assert (metrics["fixed"]["path"], metrics["moving"]["path"]) == tuple(map(str, pair))
@@ -94,7 +94,7 @@ def test_figures_of_a_pair_are_those_of_its_files(
     figures = register(*pair, tmp_path / "out", network_spacing=spacing)
     warp = voxels(tmp_path / "out" / "warp.nii.gz")[:, :, :, 0]
     lengths = np.linalg.norm(warp, axis=-1)[voxels(pair[0]) > 100]
-    assert lengths.mean() > 0.5
+    assert lengths.mean() > 0.4
     assert figures["mean_displacement_mm"] == pytest.approx(lengths.mean(), rel=0.05)
     assert figures["max_displacement_mm"] == pytest.approx(lengths.max(), rel=0.1)
     assert figures["lncc"] != pytest.approx(figures["lncc_before"], abs=1e-3)
@@ -120,10 +120,10 @@ def test_same_names_in_two_folders_are_two_images(register: Callable, pair: tupl
 
 
 def test_second_run_replaces_the_first(
-    register: Callable, lively_weights: Path, fresh_weights: Path, pair: tuple[Path, Path], tmp_path: Path
+    register: Callable, random_weights: Path, fresh_weights: Path, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     moved = []
-    for weights in (lively_weights, fresh_weights):
+    for weights in (random_weights, fresh_weights):
         register(*pair, tmp_path / "out", weights=weights)
         moved.append(voxels(tmp_path / "out" / "moved.nii.gz"))
         assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS
