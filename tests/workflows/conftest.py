@@ -1,5 +1,6 @@
-"""A short training, shared by the tests of what it leaves and of how it is resumed."""
+"""A short training, a pair of scans, and the line that a failed workflow ends with."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,3 +22,36 @@ def trained(
     folder = tmp_path_factory.mktemp("training") / "new" / "folder"
     run_bundle("train", dataset_dir=dataset, output_dir=folder, **short_training)
     return folder
+
+
+@pytest.fixture
+def images(save_scan: Callable, blob: Callable) -> dict[str, Path]:
+    """Scans of 20 x 22 x 19 voxels, by role."""
+    return {
+        role: save_scan(f"{role}-scan.nii.gz", blob((20, 22, 19), seed))
+        for seed, role in enumerate(("fixed", "moving"))
+    }
+
+
+@pytest.fixture
+def answer(bundle: Callable, unchanged_process: Callable, capsys: pytest.CaptureFixture) -> Callable[..., str]:
+    """Run a workflow that fails, as Python's own top level would: the line that the user sees on stderr."""
+
+    def run(*configs: str, code: int = 3, **overrides: object) -> str:
+        start = {"init": "none"} if "inference" in configs else {}
+        with unchanged_process():
+            try:
+                workflow = bundle(*configs, **start, **overrides)
+                workflow.initialize()
+                workflow.run()
+            except Exception:
+                capsys.readouterr()
+                with pytest.raises(SystemExit) as caught:
+                    sys.excepthook(*sys.exc_info())
+                assert caught.value.code == code
+                (line,) = capsys.readouterr().err.splitlines()
+                assert line.startswith("error: ")
+                return line
+        raise AssertionError("it went well")
+
+    return run

@@ -49,7 +49,7 @@ def test_figures_are_those_of_plain_numpy(evaluated: tuple[Path, Path], random_n
         assert row["dice_before"] == pytest.approx(wanted["dice_before"], abs=1e-6)
         # A point half-way between two voxels may go either way, so a voxel here and there may.
         assert row["dice"] == pytest.approx(wanted["dice"], abs=2e-3)
-        assert row["sdlogj"] == pytest.approx(wanted["sdlogj"], rel=1e-3)
+        assert row["sdlogj"] == pytest.approx(wanted["sdlogj"], rel=2e-3)
         assert row["folding_percent"] == pytest.approx(wanted["folding_percent"], abs=0.01)
 
 
