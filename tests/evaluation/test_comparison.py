@@ -44,6 +44,7 @@ from scripts.registration.steps import align_pair, read_pair, to_network_grid
 from scripts.spatial import integrate, warp
 from scripts.synthesis.anatomies import phantom_anatomy
 from scripts.synthesis.virtual_subjects import virtual_pair
+from tests.fixtures.bundle import KEEP
 
 ROOT = Path(__file__).parents[2]
 AFFINE = Method("affine", "affine", "", "", affine_only)
@@ -122,9 +123,9 @@ def test_an_untrained_network_does_as_well_as_the_affine_alignment(run: Callable
 
 
 def test_every_set_of_weights_has_its_rows(
-    run: Callable, fresh_weights: Path, lively_weights: Path, tmp_path: Path
+    run: Callable, fresh_weights: Path, random_weights: Path, tmp_path: Path
 ) -> None:
-    rows = run("msfbnet", f"one={fresh_weights},two={lively_weights}", pairs=1)
+    rows = run("msfbnet", f"one={fresh_weights},two={random_weights}", pairs=1)
     assert [row["method"] for row in rows] == ["msfbnet one", "msfbnet two"] * 2
     assert len({row["weights"] for row in rows}) == 2
     assert float(rows[3]["displacement_mm"]) > 0.1 > float(rows[2]["displacement_mm"])
@@ -142,14 +143,14 @@ def test_refinement_has_a_row_for_each_set_and_number_of_steps(run: Callable, fr
 
 
 def test_measured_rows_stay_until_the_weights_change(
-    run: Callable, fresh_weights: Path, lively_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable, fresh_weights: Path, random_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = shutil.copy(fresh_weights, tmp_path / "model.pt")
     first = run("affine,msfbnet", weights, pairs=1)
     with monkeypatch.context() as patch:
         patch.setattr(PairDataset, "__init__", lambda *_: pytest.fail("nothing is left to measure"))
         assert run("affine,msfbnet", weights, pairs=1) == first
-    shutil.copy(lively_weights, weights)
+    shutil.copy(random_weights, weights)
     rows = run("affine,msfbnet", weights, pairs=1)
     assert rows[: len(first)] == first
     assert [(row["study"], row["method"]) for row in rows[len(first) :]] == [
@@ -162,11 +163,11 @@ def test_measured_rows_stay_until_the_weights_change(
 
 
 def test_the_same_weights_in_another_network_are_measured_anew(
-    run: Callable, config_file: str, lively_weights: Path, tmp_path: Path
+    run: Callable, config_file: str, random_weights: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "plain.yaml").write_text("network_def#diffeomorphic: false\n")
-    run("msfbnet", lively_weights, pairs=1)
-    rows = run("msfbnet", lively_weights, pairs=1, config_file=f"{config_file},{tmp_path / 'plain.yaml'}")
+    run("msfbnet", random_weights, pairs=1)
+    rows = run("msfbnet", random_weights, pairs=1, config_file=f"{config_file},{tmp_path / 'plain.yaml'}")
     assert len(rows) == 4 and rows[0]["sdlogj"] != rows[2]["sdlogj"]
 
 
@@ -189,8 +190,7 @@ def test_trains_voxelmorph_by_the_same_recipe(run_bundle: Callable, dataset: Pat
         "max_epochs": 1,
         "pairs_per_epoch": 1,
         "val_interval": 1,
-        "network_def#channels": "keep",
-        "network_def#symmetric": "keep",
+        "network_def#channels": KEEP,
     }
     run_bundle("train", "ablations/voxelmorph.yaml", dataset_dir=dataset, output_dir=tmp_path, overrides=sizes)
     weights = torch.load(tmp_path / "model.pt", weights_only=True)
@@ -382,8 +382,8 @@ def test_without_antspyx_it_says_how_to_install_it(refused: Callable, monkeypatc
         make_methods(["affine", "syn"], MSFBNet([8, 8, 8]))
 
 
-def test_a_network_pads_what_does_not_fit_and_keeps_no_gradient(lively_network: MSFBNet) -> None:
-    field = predicted(lively_network)(torch.rand(1, 2, 13, 10, 9), np.eye(4))
+def test_a_network_pads_what_does_not_fit_and_keeps_no_gradient(random_network: MSFBNet) -> None:
+    field = predicted(random_network)(torch.rand(1, 2, 13, 10, 9), np.eye(4))
     assert field.shape == (1, 3, 13, 10, 9) and not field.requires_grad
 
 

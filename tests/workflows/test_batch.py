@@ -91,7 +91,7 @@ def test_a_bad_pair_does_not_stop_the_others_and_is_done_when_mended(
 
 
 def test_another_setting_makes_finished_pairs_anew(
-    batch: Callable, images: list[Path], lively_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    batch: Callable, images: list[Path], random_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     pairs = listed(tmp_path / "pairs.csv", {"fixed": images[0], "moving": images[1], "name": "one"})
     batch(pairs=pairs)
@@ -128,10 +128,10 @@ def test_workers_change_nothing(batch: Callable, small_dataset: Path, tmp_path: 
 
 
 def test_figures_of_labels_and_landmarks_are_those_of_plain_numpy(
-    batch: Callable, small_dataset: Path, lively_weights: Path, tmp_path: Path
+    batch: Callable, small_dataset: Path, random_weights: Path, tmp_path: Path
 ) -> None:
     with suppress(RuntimeError):  # the verdict is poor
-        batch(dataset_dir=small_dataset, weights=lively_weights)
+        batch(dataset_dir=small_dataset, weights=random_weights)
     for fixed, moving in ((PEOPLE[2], PEOPLE[3]), (PEOPLE[3], PEOPLE[2])):
         folder = tmp_path / "out" / f"{fixed}_{moving}"
         metrics = json.loads((folder / "metrics.json").read_text())
@@ -153,8 +153,8 @@ def test_figures_of_labels_and_landmarks_are_those_of_plain_numpy(
             ]
             assert metrics[f"dice{suffix}"] == pytest.approx(np.mean(dice), abs=2e-3)
         assert metrics["tre_before"] == pytest.approx(np.linalg.norm(points[0] - points[1], axis=1).mean(), abs=1e-3)
-        assert metrics["tre"] == pytest.approx(np.linalg.norm(warp(points[0]) - points[1], axis=1).mean(), abs=0.1)
-        assert abs(metrics["tre"] - metrics["tre_before"]) > 0.3
+        assert metrics["tre"] == pytest.approx(np.linalg.norm(warp(points[0]) - points[1], axis=1).mean(), abs=0.02)
+        assert abs(metrics["tre"] - metrics["tre_before"]) > 0.1
 
 
 def test_hausdorff_distance_is_that_of_other_peoples_code(batch: Callable, small_dataset: Path, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import torch
 from monai.bundle import run, verify_net_in_out
 from monai.bundle.properties import InferProperties, TrainProperties
 
+from tests.fixtures.bundle import KEEP, SMALL
+
 ROOT = Path(__file__).parents[2]
 METADATA, INFERENCE = str(ROOT / "configs" / "metadata.json"), str(ROOT / "configs" / "inference.json")
 
@@ -103,7 +105,7 @@ def test_inference_has_two_names(
             network_size=[1, 1, 1],
             output_dir=str(tmp_path / "out"),
             weights=str(fresh_weights),
-            **{"network_def#channels": [8, 8, 8]},
+            **SMALL,
         )
     assert (tmp_path / "out" / "moved.nii.gz").is_file()
 
@@ -149,7 +151,7 @@ def test_ablated_network_trains_and_its_weights_fit_nothing_else(
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "ablations").glob("*.yaml")), ids=lambda path: path.stem)
 @pytest.mark.parametrize("config", ["train", "inference"])
 def test_ablation_overlay_makes_another_network(bundle: Callable, config: str, path: Path) -> None:
-    keep = {"network_def#channels": "keep", "network_def#symmetric": "keep"}
+    keep = {"network_def#channels": KEEP}
     default, ablated = (
         bundle(config, *overlay, overrides=keep).parser.get_parsed_content("network_def")
         for overlay in ([], [f"ablations/{path.name}"])

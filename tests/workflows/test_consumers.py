@@ -17,14 +17,11 @@ from monai.fl.client import MonaiAlgo
 from monai.fl.utils.exchange_object import ExchangeObject
 from torch import Tensor
 
+from tests.fixtures.bundle import SMALL
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "consumers.md").read_text()
-TINY = {
-    "network_def#channels": [8, 8, 8],
-    "network_def#symmetric": False,
-    "bf16": False,
-    "device": "$torch.device('cpu')",
-}
+ON_CPU = {**SMALL, "device": "$torch.device('cpu')"}
 
 
 # --- NVIDIA FLARE -----------------------------------------------------------------------------------------------------
@@ -41,7 +38,7 @@ def client(
     """What the documented code leaves after its two rounds, on a tiny network with two steps a round."""
     (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     for wanted, given in {
-        '"dataset_dir": "DATASET"': f'"dataset_dir": "{dataset}", **{TINY!r}',
+        '"dataset_dir": "DATASET"': f'"dataset_dir": "{dataset}", **{ON_CPU!r}',
         "OUT/": f"{tmp_path}/",
         '"max_epochs": rounds, "pairs_per_epoch": 100': '"max_epochs": rounds + 1, "pairs_per_epoch": 2',
     }.items():
@@ -56,7 +53,7 @@ def client(
 
 @pytest.mark.filterwarnings("ignore:executing the bundle config")
 def test_federated_client_trains_and_evaluates_the_servers_weights(
-    client: MonaiAlgo, run_bundle: Callable, dataset: Path, tmp_path: Path, lively_weights: Path
+    client: MonaiAlgo, run_bundle: Callable, dataset: Path, tmp_path: Path, random_weights: Path
 ) -> None:
     (folder,) = tmp_path.iterdir()
     assert folder.name.startswith("site-1_")
@@ -64,7 +61,7 @@ def test_federated_client_trains_and_evaluates_the_servers_weights(
     assert (client.trainer.state.epoch, client.trainer.state.iteration) == (2, 4)
 
     # A third round, from weights far from the client's own: two steps of Adam at this rate go nowhere near back.
-    lively = torch.load(lively_weights, weights_only=True)
+    lively = torch.load(random_weights, weights_only=True)
     own = client.trainer.network.state_dict()
     assert own.keys() == lively.keys()
     assert largest({name: own[name] - lively[name] for name in own}) > 0.1
@@ -72,7 +69,7 @@ def test_federated_client_trains_and_evaluates_the_servers_weights(
     assert 0 < largest(client.get_weights().weights) < 0.001
 
     metrics = client.evaluate(ExchangeObject(weights=lively)).metrics
-    evaluated = run_bundle("train", "evaluate", dataset_dir=dataset, output_dir=tmp_path, weights=lively_weights)
+    evaluated = run_bundle("train", "evaluate", dataset_dir=dataset, output_dir=tmp_path, weights=random_weights)
     assert metrics == evaluated.evaluator.state.metrics
 
 
@@ -85,7 +82,7 @@ def run_documented(run_id: str, **overrides: Any) -> None:
     words = shlex.split(line)
     typed = {name.lstrip("-"): DefaultParseValue(value) for name, value in zip(words[::2], words[1::2], strict=True)}
     assert {"dataset_dir": "DATASET", "output_dir": "OUT"}.items() <= typed.items()
-    run(run_id, logging_file=False, **{**typed, **TINY, **overrides})
+    run(run_id, logging_file=False, **{**typed, **ON_CPU, **overrides})
 
 
 def test_mlflow_tracks_training_and_evaluation(
@@ -122,14 +119,14 @@ def test_mlflow_tracks_training_and_evaluation(
 
 def test_mlflow_does_not_hinder_registration(
     small_dataset: Path,
-    lively_weights: Path,
+    random_weights: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     unchanged_process: Callable,
 ) -> None:
     pytest.importorskip("mlflow")
     monkeypatch.chdir(ROOT)
-    given = {"dataset_dir": str(small_dataset), "output_dir": str(tmp_path), "weights": str(lively_weights)}
+    given = {"dataset_dir": str(small_dataset), "output_dir": str(tmp_path), "weights": str(random_weights)}
     with unchanged_process(), suppress(RuntimeError):  # the verdict on random weights
         run_documented("inference", **given, init="none", network_size=[1, 1, 1])
     assert len(list(tmp_path.glob("*/moved.nii.gz"))) == 2

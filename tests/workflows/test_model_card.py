@@ -13,9 +13,11 @@ ROOT = Path(__file__).parents[2]
 CARD = (ROOT / "docs" / "README.md").read_text()
 COMMANDS = [line.strip() for line in CARD.splitlines() if re.match(r"(    )?(python -m|torchrun) ", line)]
 
-# So that each takes seconds.
-SMALL = {
-    "training": {"max_epochs": "1", "pairs_per_epoch": "2", "val_interval": "1"},
+# So that each takes seconds. What starts from the shipped weights has their network.
+NETWORK = {"network_def#channels": "[8,8,8]"}
+OPTIONS = {
+    "training": {"max_epochs": "1", "pairs_per_epoch": "1", "val_interval": "1"},
+    "evaluating": {},
     "inference": {"network_spacing": "5.0", "network_size": "[32,32,32]"},
 }
 
@@ -24,7 +26,10 @@ def words_of(command: str, places: dict[str, Path]) -> list[str]:
     for name, path in places.items():
         command = command.replace(name, shlex.quote(str(path)))
     words = shlex.split(command)
-    for option, value in next((small for name, small in SMALL.items() if name in words), {}).items():
+    options = next((options for name, options in OPTIONS.items() if name in words), {})
+    if not {"inference", "--weights", "ckpt_export", "onnx_export"} & set(words) and "monai.bundle" in words:
+        options = {**options, **NETWORK}
+    for option, value in options.items():
         if f"--{option}" in words:
             words[words.index(f"--{option}") + 1] = value
         else:

@@ -11,6 +11,7 @@ import pytest
 from scripts.datasets.learn2reg import label_names, validation_pairs
 from scripts.datasets.loading import load_label
 from scripts.metrics import dice_per_label
+from tests.fixtures.bundle import KEEP
 
 NOT_ANATOMY = [42, 43, 63, 64]
 ROOT = Path(__file__).parents[2]
@@ -87,7 +88,7 @@ def test_raw_scans_are_registered_as_well_as_aligned_ones(
         labels=list(label_names(oasis)),
         weights=ROOT / "models" / f"{weights}.pt",
         output_dir=tmp_path / "out",
-        overrides=dict.fromkeys(("network_def#channels", "network_def#symmetric", "network_size"), "keep"),
+        overrides=dict.fromkeys(("network_def#channels", "network_size"), KEEP),
     )
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["dice_before"] > 0.40
