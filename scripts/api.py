@@ -4,9 +4,10 @@
     result = register("fixed.nii.gz", "moving.nii.gz")
 
 The functions are those that `python -m scripts register` and configs/inference.json call; the defaults are that
-config's. Nothing is printed; warnings go to Python's logger `scripts`.
+config's. Nothing is printed but what Python's logging shows of the warnings that go to the logger `scripts`.
 """
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from monai.bundle import ConfigParser
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
-from scripts.geometry import Field, Transform
+from scripts.geometry import Field, Transform, as_field
 from scripts.io import (
     FilePath,
     ImageSource,
@@ -35,6 +36,7 @@ from scripts.io import (
 from scripts.networks import MSFBNet, PaddedInferer
 from scripts.registration import (
     ImageSources,
+    Init,
     Job,
     MeasuredRegistration,
     align_pair,
@@ -54,15 +56,18 @@ from scripts.registration import (
     save_registration,
     to_network_grid,
 )
-from scripts.runtime import supports_bf16
+from scripts.runtime import InputError, supports_bf16
 
-# A path, one of nibabel's images, or an array `(X, Y, Z)` with its affine `(4, 4)`, voxel to RAS mm.
+# A path, one of nibabel's images, or a tuple of an array `(X, Y, Z)` and its affine `(4, 4)`, voxel to RAS mm.
 Image = FilePath | SpatialImage | tuple[NDArray[Any], NDArray[np.floating]]
 # A path of a CSV, or positions `(N, 3)`, RAS mm.
 Landmarks = FilePath | NDArray[np.floating]
 
 ROOT = Path(__file__).parents[1]
+CONFIG = ROOT / "configs" / "inference.json"
 WEIGHTS = ROOT / "models" / "model.pt"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -124,12 +129,12 @@ class Result:
         save_registration(self.registration, Path(folder), composite=False)
 
 
-def load_network(weights: FilePath = WEIGHTS, device: torch.device | str = "cpu") -> MSFBNet:
+def load_network(weights: FilePath = WEIGHTS, device: torch.device | str | None = None) -> MSFBNet:
     """Load the network of configs/inference.json, in evaluation mode.
 
     Args:
         weights: file of its weights.
-        device: device for the network.
+        device: device for the network; by default a GPU where there is one, else the CPU.
 
     Returns:
         `MSFBNet`: an image `(B, 2, D, H, W)` in [0, 1], fixed and moving, to a field `(B, 3, D, H, W)`, voxels.
@@ -137,9 +142,10 @@ def load_network(weights: FilePath = WEIGHTS, device: torch.device | str = "cpu"
     Raises:
         InputError: if the file is missing, unreadable or does not fit.
     """
-    network: MSFBNet = _config().get_parsed_content("network_def")
+    with torch.random.fork_rng(devices=[]):  # the first weights are random, and the caller's generator stays as it is
+        network: MSFBNet = _config().get_parsed_content("network_def")
     load_weights(network, os.fspath(weights))
-    return network.eval().to(device)
+    return network.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def register(
@@ -148,7 +154,7 @@ def register(
     *,
     weights: FilePath = WEIGHTS,
     network: MSFBNet | None = None,
-    init: str | NDArray[np.floating] = "affine",
+    init: FilePath | NDArray[np.floating] = "affine",
     refine: int = 0,
     fixed_mask: Image | None = None,
     moving_mask: Image | None = None,
@@ -167,7 +173,7 @@ def register(
         fixed: image that stays as it is.
         moving: image that is warped.
         weights: file of the network's weights.
-        network: network of `load_network` on the device, instead of `weights`: saves loading it again for many pairs.
+        network: network of `load_network`, instead of `weights`: saves loading it again for many pairs.
         init: start of the registration: `affine`, `rigid`, `none`, the path of an ITK affine file, or a matrix
             `(4, 4)`, points of the fixed to points of the moving image, RAS mm.
         refine: number of optimization steps on the pair after the network, from 0.
@@ -177,7 +183,7 @@ def register(
         volume: number of the volume of a 4-D image, from 0.
         assume_ras: take images without orientation (no sform, no qform) as RAS.
         seed: seed of the points at which the affine alignment compares the images.
-        device: device that computes; by default a GPU where there is one, else the CPU.
+        device: device that computes; by default that of `network`, or a GPU where there is one, else the CPU.
 
     Returns:
         The result, whatever its verdict.
@@ -185,28 +191,36 @@ def register(
     Raises:
         InputError: for bad input, in one line.
     """
+    start, steps = _init(init), read_steps(refine)
+    if network is None:
+        used = {"path": str(weights), "sha256": file_sha256(weights)}
+        network = load_network(weights, device)
+    else:
+        used = None
+    device = next(network.parameters()).device if device is None else torch.device(device)
     config = _config()
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     settings = {
-        "init": init if isinstance(init, str) else np.asarray(init).tolist(),
+        "init": init.tolist() if isinstance(init, np.ndarray) else os.fspath(init),
         "volume": volume,
         "assume_ras": assume_ras,
         "composite": False,
-        "refine": refine,
+        "refine": steps,
         "seed": seed,
         "network_spacing": config["network_spacing"],
         "network_size": config["network_size"],
-        "weights": {"path": str(weights), "sha256": file_sha256(weights)} if network is None else None,
+        "weights": used,
     }
-    start, steps = read_init(init) if isinstance(init, str) else init, read_steps(refine)
-    network = load_network(weights, device) if network is None else network
     job = Job(
         name="pair",
         folder="",
         fixed=_sources(fixed, fixed_mask, fixed_label, fixed_landmarks),
         moving=_sources(moving, moving_mask, moving_label, moving_landmarks),
     )
-    aligned = align_pair(read_pair(job, volume, assume_ras), start, seed)
+    pair = read_pair(job, volume, assume_ras)
+    for read in pair.images:
+        for warning in read.warnings:
+            logger.warning("%s: %s", read.scan.path, warning)
+    aligned = align_pair(pair, start, seed)
     prepared = to_network_grid(aligned, network.multiple, config["network_spacing"], config["network_size"])
     predicted = refine_pair(predict(prepared, network, PaddedInferer(supports_bf16(device)), device), steps, device)
     return Result(measure(invert(fuse(predicted)), settings))
@@ -239,20 +253,36 @@ def apply(
     pull = _transform(transform, inverse)
     grid = own_grid(pull, "the transform", "reference") if reference is None else read_grid(_source(reference))
     series = open_series(_source(image))
+    if (series.count or 1) > 1 and not isinstance(pull, Field):
+        pull = as_field(pull, grid)  # computed once for all volumes
     volumes = moved_volumes(series, grid, pull, interpolation_mode(series, interpolation))
     return series_image(volumes, grid, series)
 
 
 def _config() -> ConfigParser:
-    return read_configs(str(ROOT / "configs" / "inference.json"))
+    return read_configs(str(CONFIG))
+
+
+def _init(init: FilePath | NDArray[np.floating]) -> Init:
+    return _matrix(init, "init") if isinstance(init, np.ndarray) else read_init(os.fspath(init))
+
+
+def _matrix(values: NDArray[np.floating], name: str) -> NDArray[np.float64]:
+    matrix = np.asarray(values, dtype=np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix) < 4:
+        raise InputError(f"{name} of shape {matrix.shape}: want an invertible matrix (4, 4), RAS mm")
+    return matrix
 
 
 def _source(image: Image) -> ImageSource:
-    if isinstance(image, tuple):
-        array, affine = image
-        # The type is named because nibabel takes 64-bit integers only then.
-        return nib.Nifti1Image(array, np.asarray(affine, dtype=np.float64), dtype=array.dtype)
-    return image
+    if not isinstance(image, tuple):
+        return image
+    array, affine = np.asarray(image[0]), _matrix(image[1], "affine")
+    if array.dtype.kind not in "buif":
+        raise InputError(f"array of type {array.dtype}: want real numbers")
+    # NIfTI has no such types.
+    array = array.astype({"bool": np.uint8, "float16": np.float32}.get(array.dtype.name, array.dtype), copy=False)
+    return nifti_image(array, affine)
 
 
 def _sources(image: Image, mask: Image | None, label: Image | None, landmarks: Landmarks | None) -> ImageSources:

@@ -5,7 +5,7 @@ stored. Rotations in all directions are tried at 8 mm, the better ones refined t
 """
 
 import itertools
-import warnings
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
@@ -22,6 +22,8 @@ from scripts.geometry.resample import resample
 from scripts.geometry.transforms import Affine
 
 Matrix = NDArray[np.float64]
+
+logger = logging.getLogger(__name__)
 
 _SPACINGS = (8.0, 4.0, 2.0)  # mm, of the levels
 _MARGIN = 40.0  # mm of zeros around a scan: points that leave it must count as background, not drop out
@@ -139,7 +141,7 @@ def _align(target: _Pyramid, source: _Pyramid, kind: str, seed: int) -> Matrix:
             affine = _refine(affine, target, source, level, "affine", seed)
         if _plausible(affine):
             return affine
-        warnings.warn("the affine alignment stretches more than brains differ; the rigid one is used", stacklevel=3)
+        logger.warning("the affine alignment stretches more than brains differ; the rigid one is used")
     return _refine(rigid, target, source, 2, "rigid", seed)
 
 

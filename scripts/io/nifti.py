@@ -139,7 +139,7 @@ def nifti_image(array: NDArray, affine: NDArray) -> nib.Nifti1Image:
     header = nib.Nifti1Header()
     set_affine(header, affine)
     # The type is named because nibabel takes 64-bit integers only then.
-    return nib.Nifti1Image(array, None, header, dtype=array.dtype)
+    return nib.Nifti1Image(array, affine, header, dtype=array.dtype)
 
 
 def _write(image: nib.Nifti1Image, path: FilePath) -> None:

@@ -28,6 +28,7 @@ from scripts.registration.reuse import (
 from scripts.registration.saving import moved_image, save_pair, save_registration
 from scripts.registration.start import start_registration
 from scripts.registration.steps import (
+    Init,
     align_pair,
     as_it_is,
     fuse,
@@ -46,6 +47,7 @@ __all__ = [
     "ROLES",
     "Attempt",
     "ImageSources",
+    "Init",
     "Job",
     "LoadedImage",
     "LoadedPair",
