@@ -49,7 +49,7 @@ def test_train_evaluate_and_register_with_the_default_network(
 
 @pytest.fixture
 def register(
-    tmp_path: Path, lively_weights: Path, monkeypatch: pytest.MonkeyPatch, unchanged_process: Callable
+    tmp_path: Path, random_weights: Path, monkeypatch: pytest.MonkeyPatch, unchanged_process: Callable
 ) -> Callable[..., int]:
     """`register("--fixed", F, ...)`: the exit code; it runs a tiny network, in a bundle's root at `tmp_path`."""
     shutil.copytree(ROOT / "configs", tmp_path / "configs", ignore=shutil.ignore_patterns("logging.conf"))
@@ -58,7 +58,7 @@ def register(
     config["network_def"] |= {"channels": [8, 8, 8], "symmetric": False}
     path.write_text(json.dumps(config | {"network_size": [1, 1, 1], "bf16": False, "device": "cpu", "init": "none"}))
     (tmp_path / "models").mkdir()
-    shutil.copy(lively_weights, tmp_path / "models" / "model.pt")
+    shutil.copy(random_weights, tmp_path / "models" / "model.pt")
     monkeypatch.chdir(tmp_path)
 
     def run(*words: object) -> int:
@@ -89,10 +89,10 @@ def pair(save_scan: Callable, blob: Callable) -> tuple[Path, Path]:
     ],
 )
 def test_paths_reach_the_registration_as_they_were_typed(
-    names: tuple[str, str, str, str], register: Callable, pair: tuple[Path, Path], lively_weights: Path
+    names: tuple[str, str, str, str], register: Callable, pair: tuple[Path, Path], random_weights: Path
 ) -> None:
-    files = [Path(name) / path.name for name, path in zip(names, (*pair, lively_weights), strict=False)]
-    for path, file in zip((*pair, lively_weights), files, strict=True):
+    files = [Path(name) / path.name for name, path in zip(names, (*pair, random_weights), strict=False)]
+    for path, file in zip((*pair, random_weights), files, strict=True):
         file.parent.mkdir()
         shutil.copy(path, file)
     given = zip(("fixed", "moving", "weights", "output_dir"), (*files, names[3]), strict=True)
