@@ -112,7 +112,7 @@ def _overlap(numbers: Mapping[str, float]) -> _Findings:
 def _deformation(numbers: Mapping[str, float]) -> _Findings:
     folds = (
         ("foreground_folding_percent", "of the foreground is folded"),
-        ("foreground_ndv_percent", "of the foreground's volume is turned inside out"),
+        ("foreground_ndv_percent", "of the foreground's volume is folded (NDV)"),
     )
     for key, what in folds:
         share = numbers.get(key, 0.0)
