@@ -18,7 +18,7 @@ def start(seed: int | None = None) -> None:
     """Begin a workflow: set the seeds, keep freed memory, report errors by `report_error`.
 
     Args:
-        seed: seed for Python, NumPy and torch, from 0; None sets none. Results on the CPU are then reproducible exactly.
+        seed: seed for Python, NumPy and torch, from 0; None sets none. It makes results on the CPU reproducible.
     """
     sys.excepthook = report_error
     keep_memory()
