@@ -19,7 +19,7 @@ class Metric:
         title: name in reports and tables.
         unit: unit; empty for a metric without one.
         form: format specification of the numbers, such as `.4f`.
-        better: which values are better; None for a metric where neither are.
+        better: which values are better; None for a metric without such a direction.
         meaning: short explanation.
     """
 

@@ -57,7 +57,7 @@ class Reuse:
 
     Attributes:
         tool: name of the tool.
-        note: what to know before running them, plain text.
+        note: advice on the commands, plain text.
         text: the commands, one a line.
     """
 
