@@ -23,7 +23,7 @@ def test_threads_spin_for_a_short_time() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("GOMP_SPINCOUNT", "7"), ("OMP_WAIT_POLICY", "ACTIVE")])
-def test_what_the_user_has_set_stays(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_of_the_user_is_kept(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     assert short_waiting() == {}
 
@@ -34,10 +34,10 @@ def test_commands_of_the_demo_and_the_workers_of_the_benchmark_get_it(monkeypatc
 
     def run(command: list[str], env: dict[str, str], **_: object) -> subprocess.CompletedProcess:
         given.append(env)
-        return subprocess.CompletedProcess(command, 0, stdout="{}")
+        return subprocess.CompletedProcess(command, 0, stdout='{"step_seconds": 1, "step_cpu_seconds": 1}')
 
     monkeypatch.setattr(subprocess, "run", run)
     bundle_run("training", "configs/train.json")
-    benchmark._run_worker(Path.cwd(), [])
+    benchmark.alternating("2mm", {"ours": Path.cwd()}, rounds=1, options={})
     assert [environment["GOMP_SPINCOUNT"] for environment in given] == ["1000", "1000"]
     assert all(environment["OTHER"] == "1" for environment in given)

@@ -1,4 +1,4 @@
-"""What configs/evaluate.json names, and the studies: comparison, baselines, benchmarks."""
+"""Handlers and functions of configs/evaluate.json, and the studies: comparison with baselines, benchmarks."""
 
 from scripts.evaluation.benchmark import benchmark_training
 from scripts.evaluation.comparison import compare

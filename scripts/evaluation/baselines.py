@@ -1,4 +1,4 @@
-"""The methods that the comparison sets against each other: each a function from a pair of images to a field."""
+"""The methods of the comparison: each is a function from a pair of images to a displacement field."""
 
 import copy
 import os
@@ -21,7 +21,7 @@ from scripts.runtime import InputError
 
 METHODS = ("affine", "syn", "syn_cc", "voxelmorph", "msfbnet", "refined")
 
-# antspyx's SyNOnly: mutual information by default, cross-correlation in a radius of 2 as ANTs' own scripts have it.
+# Options of antspyx's SyNOnly: mutual information by default, cross-correlation with a radius of 2 as in ANTs' scripts.
 SYN: dict[str, dict[str, Any]] = {
     "syn": {},
     "syn_cc": {"syn_metric": "CC", "syn_sampling": 2, "reg_iterations": (100, 50, 0)},
@@ -29,15 +29,15 @@ SYN: dict[str, dict[str, Any]] = {
 
 
 class Method(NamedTuple):
-    """One way to register a pair.
+    """A method that registers a pair.
 
     Attributes:
-        kind: which of `METHODS`.
-        name: of its row; the kind, or what else tells several of one kind apart, too.
-        weights: sha256 of the file of its weights; empty where it has none.
-        network: what these are the weights of, as the config says it; the same weights fit several.
-        field: takes a pair `(1, 2, D, H, W)` in [0, 1], fixed and moving, and the `(4, 4)` from a voxel of their grid
-            to RAS mm; returns the field `(1, 3, D, H, W)`, voxels.
+        kind: one of `METHODS`.
+        name: name of its row in the tables: the kind, and what distinguishes several methods of one kind.
+        weights: SHA-256 of its weights file; empty for a method without weights.
+        network: definition of the network in the config, as JSON, since the same weights fit several networks.
+        field: function of fixed and moving image, `(1, 2, D, H, W)` in [0, 1], and the affine matrix of their grid,
+            `(4, 4)`, voxels to RAS mm. Returns the displacement field `(1, 3, D, H, W)`, voxels.
     """
 
     kind: str
@@ -57,21 +57,21 @@ def make_methods(
     threads: int | None = None,
     bf16: bool = False,
 ) -> list[Method]:
-    """The methods of a comparison, in the order of its rows.
+    """The methods of a comparison, in the order of the rows.
 
     Args:
-        kinds: of `METHODS`.
-        network: that the weights fit.
-        definition: what it is, as the config says it.
-        weights: a file, or several with commas between, each of which may have a name of its own: `NAME=FILE`.
-        voxelmorph_weights: a file; without one, `voxelmorph` is left out, with a note.
-        refine_steps: of `refined`.
-        threads: of ANTs.
-        bf16: whether our network computes in bfloat16; VoxelMorph is as MONAI has it.
+        kinds: names of the methods, from `METHODS`.
+        network: network that the weights are loaded into.
+        definition: definition of the network in the config, as JSON.
+        weights: weights file, or several with commas between, each with an optional name, `NAME=FILE`.
+        voxelmorph_weights: weights file of VoxelMorph; None leaves this method out, with a note.
+        refine_steps: number of steps of `refined`, from 0.
+        threads: number of CPU threads of ANTs, from 1; None leaves it to ANTs.
+        bf16: whether the network computes in bfloat16; VoxelMorph always computes in float32.
 
     Raises:
-        InputError: for an unknown method, weights that are missing, do not fit or share a name, or without antspyx
-            where it is needed.
+        InputError: if a method is unknown, weights are missing, do not fit or have the same name, or antspyx is needed
+            and not installed.
     """
     unknown = [kind for kind in kinds if kind not in METHODS]
     if unknown:
@@ -90,37 +90,41 @@ def make_methods(
             methods.append(Method(kind, kind, file_sha256(str(voxelmorph_weights)), "", predicted(baseline)))
         elif kind == "msfbnet":
             methods += [
-                Method(kind, f"msfbnet {name}", digest, definition, predicted(own, bf16))
-                for name, digest, own in trained
+                Method(kind, f"msfbnet {name}", digest, definition, predicted(loaded, bf16))
+                for name, digest, loaded in trained
             ]
         else:
             methods += [
                 Method(
-                    kind, f"refined {name}, {refine_steps} steps", digest, definition, refined(own, refine_steps, bf16)
+                    kind,
+                    f"refined {name}, {refine_steps} steps",
+                    digest,
+                    definition,
+                    refined(loaded, refine_steps, bf16),
                 )
-                for name, digest, own in trained
+                for name, digest, loaded in trained
             ]
     return methods
 
 
 def affine_only(image: Tensor, affine: NDArray[np.floating]) -> Tensor:
-    """The field of zeros: the images lie where the affine alignment has put them."""
+    """A field of zeros: the result of the affine alignment alone."""
     return torch.zeros_like(image[:, :1]).repeat(1, 3, 1, 1, 1)
 
 
 def syn(ants: ModuleType, **options: Any) -> Callable[[Tensor, NDArray[np.floating]], Tensor]:
-    """ANTs' SyN (Avants et al., MedIA 2008), from the identity; ANTs hands its field over in a file.
+    """ANTs' SyN (Avants et al., MedIA 2008), started from the identity.
 
     Args:
-        ants: the module.
-        options: of `ants.registration` with `SyNOnly`.
+        ants: the module `ants`.
+        options: options of `ants.registration` with `SyNOnly`.
     """
 
     def register(image: Tensor, affine: NDArray[np.floating]) -> Tensor:
         fixed, moving = (_ants_image(ants, array, affine) for array in image[0].numpy())
         with TemporaryDirectory() as folder:
             found = ants.registration(fixed, moving, "SyNOnly", outprefix=f"{folder}/", **options)
-            # The other one of these files is the identity that it began with.
+            # The other one of these files is the identity that it started from.
             warp = next(path for path in found["fwdtransforms"] if path.endswith("Warp.nii.gz"))
             field = read_transform(warp)
         assert isinstance(field, Field)
@@ -131,7 +135,7 @@ def syn(ants: ModuleType, **options: Any) -> Callable[[Tensor, NDArray[np.floati
 
 
 def predicted(network: nn.Module, bf16: bool = False) -> Callable[[Tensor, NDArray[np.floating]], Tensor]:
-    """A network's field, by `PaddedInferer`."""
+    """A network as a method's function, computed by `PaddedInferer`."""
     network.eval()
     infer = PaddedInferer(bf16)
 
@@ -143,19 +147,19 @@ def predicted(network: nn.Module, bf16: bool = False) -> Callable[[Tensor, NDArr
 
 
 def refined(network: nn.Module, steps: int, bf16: bool = False) -> Callable[[Tensor, NDArray[np.floating]], Tensor]:
-    """A network's field, refined on the pair."""
+    """A network as a method's function, with `steps` of refinement on the pair."""
     predict = predicted(network, bf16)
     return lambda image, affine: refine(image, predict(image, affine), steps).field
 
 
 def import_ants(threads: int | None = None) -> ModuleType:
-    """ANTs for Python.
+    """Import ANTs for Python.
 
     Args:
-        threads: that it uses; only the first call sets them.
+        threads: number of its CPU threads, from 1; only the first import sets it.
 
     Raises:
-        InputError: if it is not installed.
+        InputError: if antspyx is not installed.
     """
     if threads is not None:
         os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
@@ -169,7 +173,7 @@ def import_ants(threads: int | None = None) -> ModuleType:
 
 
 def _ants_image(ants: ModuleType, array: NDArray[np.float32], affine: NDArray[np.floating]) -> Any:
-    """An image in its place: ANTs' world is LPS."""
+    """An ANTs image of an array; ANTs' world coordinates are LPS."""
     lps, spacing = LPS @ affine, voxel_sizes(affine)
     return ants.from_numpy(
         np.asarray(array, np.float32), tuple(lps[:3, 3]), tuple(spacing), direction=lps[:3, :3] / spacing
@@ -177,14 +181,14 @@ def _ants_image(ants: ModuleType, array: NDArray[np.float32], affine: NDArray[np
 
 
 def _trained(network: nn.Module, weights: str | None) -> list[tuple[str, str, nn.Module]]:
-    """Name, sha256 and network of each set of weights."""
+    """Name, SHA-256 and network of each weights file."""
     if weights is None:
         raise InputError("--methods msfbnet, refined: want --weights FILE, or NAME=FILE,NAME=FILE for several sets")
     trained = []
     for entry in weights.split(","):
         name, _, path = entry.rpartition("=")
-        own = load_weights(copy.deepcopy(network), path)
-        trained.append((name or scan_name(path), file_sha256(path), own))
+        loaded = load_weights(copy.deepcopy(network), path)
+        trained.append((name or scan_name(path), file_sha256(path), loaded))
     names = [name for name, _, _ in trained]
     if len(set(names)) < len(names):
         raise InputError(f"--weights {weights}: two sets of one name; name them NAME=FILE,NAME=FILE")

@@ -1,4 +1,4 @@
-"""What a training step costs: its parts, memory and calls, beside what the device can do and beside another version."""
+"""Benchmark of a training step: time of its parts, memory and calls, compared with the device and another version."""
 
 import json
 import os
@@ -15,18 +15,19 @@ import torch
 from scripts.conventions import EXIT_MEMORY
 from scripts.environment import short_waiting
 from scripts.evaluation.benchmark_table import OURS, THEIRS, Device, Rounds, table_rows, write_tables
-from scripts.evaluation.benchmark_worker import Figures
+from scripts.evaluation.benchmark_worker import Measurements
 from scripts.io import read_configs
 from scripts.registration import start_registration
 from scripts.runtime import InputError
 from scripts.synthesis import label_map_files
 
 WORKER = Path(__file__).with_name("benchmark_worker.py").resolve()
-SIZES = {  # voxels of the images, and voxels of the label maps per voxel
+SIZES = {  # size of the images, voxels, and their voxel size in voxels of the label maps
     "2mm": ((80, 112, 96), 2),
     "boxes": ((96, 112, 96), 1),
     "full": ((160, 224, 192), 1),
 }
+# For each kind of device: default number of steps, rows of the matrices and bytes of the copies that are timed.
 STEPS = {"cpu": 3, "cuda": 20}
 MATRIX_WIDTH = {"cpu": 2048, "cuda": 8192}
 COPIED_BYTES = {"cpu": 2**28, "cuda": 2**30}
@@ -46,18 +47,18 @@ def benchmark_training(
     """Measure training steps of batch size 1, and write `benchmark.csv` and `benchmark.md`.
 
     Args:
-        output_dir: where the tables go.
-        sizes: of `SIZES`, with commas between.
-        steps: to take the medians of; by default as in `STEPS`.
-        threads: of the CPU.
-        device: cpu or cuda; by default the GPU where there is one.
-        label_dir: folder of label maps to synthesize the pairs from; without it they are smooth noise in memory.
-        against: commit to measure in turn with the files in the current folder.
-        rounds: how many times in turn; without `against` it is once.
-        config_file: of the training, in the current folder or in that commit; or several files, with commas between.
+        output_dir: folder for the tables.
+        sizes: names of image sizes, from `SIZES`, with commas between.
+        steps: number of steps that the medians are taken over, from 1; by default that of `STEPS`.
+        threads: number of CPU threads, from 1; None leaves it to torch.
+        device: cpu or cuda; by default the GPU if there is one.
+        label_dir: folder of label maps that the pairs are synthesized from; None uses a random pair in memory.
+        against: commit to compare the files in the current folder with.
+        rounds: number of times that both versions are measured alternately, from 1; without `against` it is once.
+        config_file: training config, relative to the current folder or the commit; or several with commas between.
 
     Raises:
-        InputError: for bad files or arguments.
+        InputError: if a file or an argument is bad.
     """
     start_registration(output_dir, 0, threads)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -80,10 +81,13 @@ def benchmark_training(
 
 @contextmanager
 def checkout(commit: str) -> Iterator[Path]:
-    """The files of a commit, in a folder that is there meanwhile.
+    """A temporary folder with the files of a commit.
+
+    Args:
+        commit: name or hash of the commit.
 
     Raises:
-        InputError: without git, outside a git checkout, or for a commit that is not in it.
+        InputError: if git is not installed, the current folder is no git checkout, or it has no such commit.
     """
     found = _git(commit, "rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}")
     with TemporaryDirectory(prefix="msfbnet-") as parent:
@@ -98,16 +102,16 @@ def checkout(commit: str) -> Iterator[Path]:
 def alternating(
     size: str, folders: Mapping[str, Path], rounds: int, options: Mapping[str, object]
 ) -> dict[str, Rounds]:
-    """Measure every version, then each again, so that other load on the machine hits all alike.
+    """Measure all versions alternately, so that other load on the machine affects them equally.
 
     Args:
-        size: one of `SIZES`.
-        folders: of the versions, by name.
-        rounds: how many times.
-        options: of the worker; those that are None are left out.
+        size: name of the image size, from `SIZES`.
+        folders: name and folder of each version.
+        rounds: number of measurements of each, from 1.
+        options: options of the worker; those that are None are left out.
 
     Returns:
-        The worker's figures for each version, round by round.
+        Measurements of the worker for each version, one entry a round.
     """
     voxels, spacing = SIZES[size]
     words = ["--spacing", str(spacing), "--size", *map(str, voxels)]
@@ -115,19 +119,19 @@ def alternating(
     runs: dict[str, Rounds] = {name: [] for name in folders}
     for number in range(1, rounds + 1):
         for name, folder in folders.items():
-            figures = _run_worker(folder, words)
-            runs[name].append(figures)
-            seconds = f"{figures['step_seconds']:.3g} s, {figures['step_cpu_seconds']:.3g} CPU seconds a step"
+            measured = _run_worker(folder, words)
+            runs[name].append(measured)
+            seconds = f"{measured['step_seconds']:.3g} s, {measured['step_cpu_seconds']:.3g} CPU seconds a step"
             print(f"{size}, {name}, round {number} of {rounds}: {seconds}", flush=True)
     return runs
 
 
 def measure_device(name: str, bf16: bool) -> Device:
-    """Measure products of large matrices, in bfloat16 or float32, and large copies.
+    """Measure the time of products of large matrices and of large copies.
 
     Args:
         name: cpu or cuda.
-        bf16: whether the network computes in bfloat16.
+        bf16: whether the matrices are bfloat16, as the network's; float32 otherwise.
     """
     device, precision = torch.device(name), torch.bfloat16 if bf16 else torch.float32
     matrix = torch.randn(2 * (MATRIX_WIDTH[name],), device=device, dtype=precision)
@@ -145,7 +149,7 @@ def measure_device(name: str, bf16: bool) -> Device:
 
 
 def _least_seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Of some times: the others were disturbed, or the first ones."""
+    """Seconds of the fastest of ten runs: other load and the first call make runs slower."""
     seconds = []
     for _ in range(10):
         began = time.perf_counter()
@@ -169,17 +173,17 @@ def _check_arguments(sizes: str, steps: int, rounds: int, device: str, label_dir
         label_map_files(label_dir)
 
 
-def _run_worker(folder: Path, words: Sequence[str]) -> Figures:
-    # MONAI warns at every run that configs are code; torch's profiler reports that it starts and stops.
+def _run_worker(folder: Path, words: Sequence[str]) -> Measurements:
+    # MONAI warns in every run that configs are code; torch's profiler prints that it starts and stops.
     quiet = {"PYTHONWARNINGS": "ignore", "KINETO_LOG_LEVEL": "99"}
     command = [sys.executable, str(WORKER), *words]
-    environment = {**os.environ, **short_waiting(), **quiet}  # threads wait as in training
+    environment = {**os.environ, **short_waiting(), **quiet}  # the spin time of threads is that of a training
     done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode < 0:
-        print("error: the measurement was killed, most likely for want of memory", file=sys.stderr)
+        print("error: the measurement was killed, probably because there was not enough memory", file=sys.stderr)
         sys.exit(EXIT_MEMORY)
     if done.returncode:
-        sys.exit(done.returncode)  # it has told why
+        sys.exit(done.returncode)  # the worker has printed the reason
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -189,5 +193,5 @@ def _git(commit: str, *words: str) -> str:
     except FileNotFoundError as error:
         raise InputError(f"--against {commit}: needs git, which is not installed") from error
     except subprocess.CalledProcessError as error:
-        said = error.stderr.strip().splitlines()[-1]
-        raise InputError(f"--against {commit}: git says '{said}'; give a commit of this folder's history") from error
+        message = error.stderr.strip().splitlines()[-1]
+        raise InputError(f"--against {commit}: git says '{message}'; give a commit of this folder's history") from error

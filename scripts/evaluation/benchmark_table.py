@@ -1,4 +1,4 @@
-"""The figures of a benchmark, as CSV and Markdown."""
+"""The measurements of a benchmark, as CSV and Markdown."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -6,11 +6,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, TextIO
 
-from scripts.evaluation.benchmark_worker import PARTS, Figures
+from scripts.evaluation.benchmark_worker import PARTS, Measurements
+from scripts.evaluation.markdown import markdown_table, write_markdown
 from scripts.io import write_complete
 
 OURS, THEIRS = "ours", "theirs"
-FIGURES = {
+# Title of each measurement in the table.
+TITLES = {
     **{f"{part}_cpu_seconds": f"{part}: CPU seconds" for part in (*PARTS, "step")},
     **{f"{part}_seconds": f"{part}: seconds" for part in (*PARTS, "step")},
     "training_seconds": "step as in training, data included: seconds",
@@ -26,19 +28,19 @@ FIGURES = {
 }
 _ALWAYS_SHOWN = ("data_cpu_seconds", "data_seconds")
 
-Rounds = list[Figures]
+Rounds = list[Measurements]
 Row = dict[str, Any]
 
 
 class Device(NamedTuple):
-    """What the steps run on.
+    """The device that the steps run on.
 
     Attributes:
-        name: of the GPU, or CPU.
-        threads: of the CPU.
-        precision: that the network computes in.
-        gflop_per_second: matrix rate, of products of large matrices in that precision.
-        copied_gb_per_second: bandwidth of large copies, 10^9 bytes read and written.
+        name: name of the GPU, or CPU.
+        threads: number of CPU threads, from 1.
+        precision: precision of the network, float32 or bfloat16.
+        gflop_per_second: matrix rate: products of large matrices in that precision, 10^9 operations per second.
+        copied_gb_per_second: copy bandwidth: bytes that large copies read and write, 10^9 per second.
     """
 
     name: str
@@ -49,59 +51,59 @@ class Device(NamedTuple):
 
 
 def table_rows(size: str, voxels: Sequence[int], runs: Mapping[str, Rounds], device: Device) -> list[Row]:
-    """A row for each figure that was measured: medians over the rounds, and the ratio of ours to theirs.
+    """A row for each measurement: medians over the rounds, and the ratio of ours to theirs.
 
     Args:
-        size: name of it.
-        voxels: of the images, along each axis.
-        runs: the worker's figures for each version, round by round.
-        device: to compare with.
+        size: name of the image size.
+        voxels: size of the images along each axis, voxels.
+        runs: measurements of the worker for each version, one entry a round.
+        device: device that the steps ran on.
 
     Returns:
         Rows of `size`, `voxels`, `figure`, a column for each version, and with two of them `ratio`, the median of the
         rounds' ratios, `ratio_min` and `ratio_max`.
     """
-    compared = {name: [_beside_the_device(figures, device) for figures in rounds] for name, rounds in runs.items()}
-    place = {"size": size, "voxels": "×".join(map(str, voxels))}
-    columns = {figure: _columns(figure, compared) for figure in FIGURES}
-    shown = (figure for figure, cells in columns.items() if cells or figure in _ALWAYS_SHOWN)
-    return [{**place, "figure": figure, **columns[figure]} for figure in shown]
+    complete = {name: [_with_device_rates(round_, device) for round_ in rounds] for name, rounds in runs.items()}
+    image_size = {"size": size, "voxels": "×".join(map(str, voxels))}
+    columns = {name: _columns(name, complete) for name in TITLES}
+    shown = (name for name, cells in columns.items() if cells or name in _ALWAYS_SHOWN)
+    return [{**image_size, "figure": name, **columns[name]} for name in shown]
 
 
 def write_tables(folder: Path, rows: Sequence[Row], device: Device, against: str | None, steps: int) -> None:
     """Write `benchmark.csv` and `benchmark.md`, and print the latter.
 
     Args:
-        folder: where they go.
-        rows: of `table_rows`.
-        device: that was measured.
-        against: the commit of the column `theirs`.
-        steps: that the medians are of.
+        folder: folder for the files.
+        rows: rows of `table_rows`.
+        device: device that the steps ran on.
+        against: commit of the column `theirs`; None without one.
+        steps: number of steps that the medians are taken over, from 1.
     """
-    about = {**device._asdict(), "against": against}
+    run = {**device._asdict(), "against": against}
 
     def write(file: TextIO) -> None:
-        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in [*rows, about] for name in row)))
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in [*rows, run] for name in row)))
         writer.writeheader()
-        writer.writerows({**row, **about} for row in rows)
+        writer.writerows({**row, **run} for row in rows)
 
     write_complete(folder / "benchmark.csv", write)
-    text = f"{_heading(device, steps)}\n{_table(rows, against)}"
-    write_complete(folder / "benchmark.md", lambda file: print(text, end="", file=file))
-    print(f"\n{text}\ntable: {folder / 'benchmark.md'}")
+    write_markdown(folder / "benchmark.md", f"{_heading(device, steps)}\n{_table(rows, against)}")
 
 
-def _beside_the_device(figures: Figures, device: Device) -> Figures:
-    step, least = figures["step_seconds"], figures["gflop"] / device.gflop_per_second
-    compared = {**figures, "least_seconds": least, "matrix_rate_percent": 100 * least / step}
-    if "gpu_seconds" in figures:
-        compared["gpu_busy_percent"] = 100 * figures["gpu_seconds"] / figures.get("training_seconds", step)
-    return compared
+def _with_device_rates(measured: Measurements, device: Device) -> Measurements:
+    """The measurements of a step, and its arithmetic and GPU time in relation to what the device can do."""
+    step, least = measured["step_seconds"], measured["gflop"] / device.gflop_per_second
+    rates = {"least_seconds": least, "matrix_rate_percent": 100 * least / step}
+    if "gpu_seconds" in measured:
+        rates["gpu_busy_percent"] = 100 * measured["gpu_seconds"] / measured.get("training_seconds", step)
+    return measured | rates
 
 
-def _columns(figure: str, runs: Mapping[str, Rounds]) -> dict[str, float]:
-    values = {name: [figures[figure] for figures in rounds] for name, rounds in runs.items() if figure in rounds[0]}
-    columns = {name: median(measured) for name, measured in values.items()}
+def _columns(name: str, runs: Mapping[str, Rounds]) -> dict[str, float]:
+    """Median of a measurement for each version that has it, and the ratios of ours to theirs."""
+    values = {version: [round_[name] for round_ in rounds] for version, rounds in runs.items() if name in rounds[0]}
+    columns = {version: median(measured) for version, measured in values.items()}
     if OURS in values and THEIRS in values:
         ratios = [ours / theirs for ours, theirs in zip(values[OURS], values[THEIRS], strict=True)]
         columns |= {"ratio": median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios)}
@@ -120,13 +122,13 @@ def _heading(device: Device, steps: int) -> str:
 
 def _table(rows: Sequence[Row], against: str | None) -> str:
     header = ["size", "figure", OURS, *([f"{against}", f"{OURS} ÷ {against}", "lowest – highest"] if against else [])]
-    lines = [header, ["---"] * len(header)]
+    body = []
     for row in rows:
         cells = [_shown(row.get(column)) for column in ((OURS, THEIRS, "ratio") if against else (OURS,))]
         if against:
             cells.append(f"{_shown(row['ratio_min'])} – {_shown(row['ratio_max'])}" if "ratio" in row else "–")
-        lines.append([f"{row['size']} ({row['voxels']})", FIGURES[row["figure"]], *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+        body.append([f"{row['size']} ({row['voxels']})", TITLES[row["figure"]], *cells])
+    return markdown_table(header, body)
 
 
 def _shown(value: float | None) -> str:

@@ -1,7 +1,7 @@
-"""Measure training steps of the version in the current folder, and print the figures as one line of JSON.
+"""Measure training steps of the version in the current folder, and print the measurements as one line of JSON.
 
-It runs as a file, so that one measuring code serves every version: of `scripts` and the configs it uses only what
-version 0.6.2 has, too (see `ROOMS`). `scripts.evaluation.benchmark` starts it, once for each size.
+It runs as a file, so that the same code measures every version: it uses only parts of `scripts` and the configs that
+version 0.6.2 has as well (see `ROOMS`). `scripts.evaluation.benchmark` starts it, once for each size.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 if __name__ == "__main__":
-    sys.path[0] = os.getcwd()  # the version to measure, instead of the folder of this file
+    sys.path[0] = os.getcwd()  # import the version to measure, not the one of this file
 
 import torch
 from monai.bundle import ConfigParser
@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 PARTS = ("data", "forward", "loss", "backward", "optimizer")
 
-# Where names of `scripts` are: since version 0.8, and before.
+# Room of each name of `scripts`, since version 0.8 and before.
 ROOMS = {
     "LabelMapPairs": ("synthesis", "data"),
     "RandSynthesizePaird": ("synthesis", "data"),
@@ -46,18 +46,18 @@ ROOMS = {
 OLD_NAMES = {"timed": "stage"}
 
 Batch = tuple[Tensor, Tensor]
-Figures = dict[str, float]
+Measurements = dict[str, float]
 
 
 class Training(NamedTuple):
-    """What a training step consists of.
+    """The parts of a training step.
 
     Attributes:
-        draw: gives what the network sees, `(1, 2, D, H, W)`, and what the loss compares.
-        network: that is trained.
-        inferer: gives the fields of all scales.
-        loss: of the fields.
-        optimizer: of the network.
+        draw: function that returns the images for the network, `(1, 2, D, H, W)`, and the target of the loss.
+        network: network that is trained.
+        inferer: function that returns the fields of all scales.
+        loss: loss of these fields.
+        optimizer: optimizer of the network.
     """
 
     draw: Callable[[], Batch]
@@ -68,10 +68,13 @@ class Training(NamedTuple):
 
 
 def of_this_version(name: str) -> Any:
-    """A name of `scripts` in the version that is measured.
+    """The object of a name in `scripts`, in the version that is measured.
+
+    Args:
+        name: a key of `ROOMS`.
 
     Raises:
-        AttributeError: if it has none.
+        AttributeError: if that version does not have it.
     """
     new, old = (f"scripts.{room}" for room in ROOMS[name])
     if find_spec(new):
@@ -79,53 +82,62 @@ def of_this_version(name: str) -> Any:
     return getattr(import_module(old), OLD_NAMES.get(name, name))
 
 
-def measure(training: Training, device: torch.device, steps: int) -> Figures:
+def measure(training: Training, device: torch.device, steps: int) -> Measurements:
     """Measure training steps, after one that does not count.
 
     Args:
-        training: what to run.
-        device: where it runs.
-        steps: how many to take the medians of.
+        training: parts of the step.
+        device: device of the network.
+        steps: number of steps that the medians are taken over, from 1.
 
     Returns:
-        Medians of `measure_step`, `peak_memory_mb` of the process (on a GPU also `peak_gpu_memory_mb` and the figure of
-        `measure_training`), the figures of `count_calls`, and `gflop`, the arithmetic of matrix products and
-        convolutions in a step, 10^9 operations.
+        Medians of `measure_step`, `peak_memory_mb` of the process (on a GPU also `peak_gpu_memory_mb` and the result of
+        `measure_training`), the result of `count_calls`, and `gflop`, the floating-point operations of matrix products
+        and convolutions in a step, 10^9.
     """
     run_step(training)
-    timings: dict[str, Figures] = {}
+    timings: dict[str, Measurements] = {}
     with of_this_version("timed")(timings, "steps"):
         times = [measure_step(training, device) for _ in range(steps)]
-    figures = {name: median(step[name] for step in times) for name in times[0]}
+    measured = {name: median(step[name] for step in times) for name in times[0]}
     kinds = ("peak_memory_mb", "peak_gpu_memory_mb") if device.type == "cuda" else ("peak_memory_mb",)
-    figures |= {kind: timings["steps"][kind] for kind in kinds}
+    measured |= {kind: timings["steps"][kind] for kind in kinds}
     whole_step = partial(run_step, training)
     if device.type == "cuda":
-        figures |= measure_training(training, device, steps)
-    return figures | count_calls(whole_step, device) | {"gflop": count_flop(whole_step) / 1e9}
+        measured |= measure_training(training, device, steps)
+    return measured | count_calls(whole_step, device) | {"gflop": count_flop(whole_step) / 1e9}
 
 
-def measure_step(training: Training, device: torch.device) -> Figures:
-    """Time one step.
+def measure_step(training: Training, device: torch.device) -> Measurements:
+    """Measure the time of one step.
+
+    Args:
+        training: parts of the step.
+        device: device of the network.
 
     Returns:
         `NAME_seconds` of the wall clock and `NAME_cpu_seconds` of all threads, for each of `PARTS` and for `step`.
     """
-    times: Figures = {}
+    times: Measurements = {}
     with timed(times, device, "step"):
         run_step(training, partial(timed, times, device))
     if device.type == "cuda":
-        # Waiting for the device after each part has made that step longer.
+        # Waiting for the device after each part makes the step longer, so another one is measured as a whole.
         with timed(times, device, "step"):
             run_step(training)
     return times
 
 
-def measure_training(training: Training, device: torch.device, steps: int) -> Figures:
-    """Time steps as a training makes them, one after the other, captured where the version does that.
+def measure_training(training: Training, device: torch.device, steps: int) -> Measurements:
+    """Measure the time of steps as in a training, without waiting between them, captured if the version does that.
+
+    Args:
+        training: parts of the step.
+        device: device of the network.
+        steps: number of steps, from 1.
 
     Returns:
-        `training_seconds`, the wall clock of a step, data included; nothing for versions without `TrainingStep`.
+        `training_seconds`, the wall clock of a step, data included; empty for versions without `TrainingStep`.
     """
     try:
         step = of_this_version("TrainingStep")()
@@ -143,7 +155,7 @@ def measure_training(training: Training, device: torch.device, steps: int) -> Fi
     )
     for _ in range(5):  # the fourth is captured
         step(engine, training.draw())
-    times: Figures = {}
+    times: Measurements = {}
     with timed(times, device, "all"):
         for _ in range(steps):
             step(engine, training.draw())
@@ -154,8 +166,8 @@ def run_step(training: Training, around: Callable[[str], Any] = nullcontext) -> 
     """Make one training step.
 
     Args:
-        training: what to run.
-        around: gives the context to run a part in, by the part's name.
+        training: parts of the step.
+        around: function that returns a context manager for a part, by its name in `PARTS`.
     """
     with around("data"):
         images, target = training.draw()
@@ -171,8 +183,8 @@ def run_step(training: Training, around: Callable[[str], Any] = nullcontext) -> 
 
 
 @contextmanager
-def timed(times: Figures, device: torch.device, name: str) -> Iterator[None]:
-    """Add `NAME_seconds` and `NAME_cpu_seconds` of what is done inside, until the device has done it."""
+def timed(times: Measurements, device: torch.device, name: str) -> Iterator[None]:
+    """Add `NAME_seconds` and `NAME_cpu_seconds` of the block to `times`, after the device has finished."""
     _wait_for(device)
     wall, cpu = time.perf_counter(), time.process_time()
     yield
@@ -181,12 +193,16 @@ def timed(times: Figures, device: torch.device, name: str) -> Iterator[None]:
     times[f"{name}_seconds"] = time.perf_counter() - wall
 
 
-def count_calls(work: Callable[[], object], device: torch.device) -> Figures:
-    """Count what the device is told to do.
+def count_calls(work: Callable[[], object], device: torch.device) -> Measurements:
+    """Count calls of torch's operators or launches of GPU kernels.
+
+    Args:
+        work: function to profile.
+        device: device that it computes on.
 
     Returns:
-        On the CPU `operator_calls`, torch's operators, those that others call included. On a GPU `kernel_launches`,
-        copies and fills included, and `gpu_seconds`, the sum of their durations.
+        On the CPU `operator_calls`, including those that operators make. On a GPU `kernel_launches`, including copies
+        and fills, and `gpu_seconds`, the sum of their durations.
     """
     on_gpu = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as profiler:
@@ -212,17 +228,17 @@ def count_flop(work: Callable[[], object]) -> int:
 def make_training(
     config: ConfigParser, device: torch.device, size: list[int], spacing: int, label_dir: str | None
 ) -> Training:
-    """What the config trains, on a batch of one pair.
+    """The training step of a config, on a batch of one pair.
 
     Args:
-        config: `configs/train.json`, overlays included.
-        device: where to train.
-        size: of the images, voxels.
-        spacing: of the images, in voxels of the label maps.
-        label_dir: folder of label maps to synthesize each pair from; None gives one pair in memory.
+        config: content of `configs/train.json`, overlays included.
+        device: device that trains.
+        size: size of the images along each axis, voxels.
+        spacing: voxel size of the images, in voxels of the label maps, from 1.
+        label_dir: folder of label maps that each pair is synthesized from; None uses one random pair in memory.
 
     Raises:
-        InputError: for bad label maps.
+        InputError: if there are no label maps in the folder, or they cannot be read.
     """
     config["device"] = f"$torch.device('{device}')"
     if label_dir is None:
@@ -237,7 +253,7 @@ def make_training(
 
 
 def random_pair(size: list[int]) -> Tensor:
-    """Two smooth images in [0, 1], `(1, 2, *size)`, each zero outside an ellipsoid, as a brain's background is."""
+    """Two smooth random images in [0, 1], `(1, 2, *size)`, zero outside an ellipsoid like skull-stripped brains."""
     coarse = torch.rand(1, 2, *(max(n // 8, 2) for n in size))
     axes = [torch.linspace(-1, 1, n) for n in size]
     distance = sum(along.square() for along in torch.meshgrid(*axes, indexing="ij"))
@@ -245,7 +261,7 @@ def random_pair(size: list[int]) -> Tensor:
 
 
 def _synthetic_batch(pairs: Dataset[dict[Hashable, Any]], device: torch.device) -> Batch:
-    pair = pairs[1]  # the first map and the second; all else is drawn
+    pair = pairs[1]  # from the first two label maps; all other parameters are random
     return of_this_version("prepare_training_batch")({key: pair[key][None] for key in ("image", "target")}, device)
 
 
@@ -255,7 +271,7 @@ def _wait_for(device: torch.device) -> None:
 
 
 def main() -> None:
-    """Measure what the arguments say."""
+    """Measure with the options of the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--config_file", required=True)
     parser.add_argument("--device", required=True)
@@ -272,10 +288,10 @@ def main() -> None:
     training = make_training(
         of_this_version("read_configs")(given.config_file), device, given.size, given.spacing, given.label_dir
     )
-    figures = measure(training, device, given.steps)
-    if given.label_dir is None:  # there was nothing to draw
-        figures = {name: value for name, value in figures.items() if not name.startswith("data_")}
-    print(json.dumps(figures))
+    measured = measure(training, device, given.steps)
+    if given.label_dir is None:  # a pair in memory takes no time
+        measured = {name: value for name, value in measured.items() if not name.startswith("data_")}
+    print(json.dumps(measured))
 
 
 if __name__ == "__main__":

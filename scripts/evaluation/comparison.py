@@ -1,7 +1,7 @@
-"""The validation table: every method on every pair, by one command that goes on where it stopped.
+"""The comparison of methods: every method on every pair. A second run measures only what is missing.
 
-Three studies, of pairs each: the validation pairs of a dataset; its rescans, one person scanned twice; and, where
-they are given, people with landmarks as their scanners left them, aligned as the inference pipeline does.
+Three studies: the validation pairs of a dataset; its rescans, one person scanned twice; and, if a folder of them is
+given, raw scans with landmarks, prepared by the inference pipeline.
 """
 
 import json
@@ -20,9 +20,10 @@ from torch import Tensor
 from scripts.datasets import PairDataset, validation_pairs
 from scripts.evaluation.baselines import METHODS, SYN, Method, make_methods
 from scripts.evaluation.comparison_table import Results, comparison_text
+from scripts.evaluation.markdown import write_markdown
 from scripts.evaluation.scoring import score_inputs
 from scripts.geometry import Grid
-from scripts.io import existing_file, read_configs, scan_name, write_complete
+from scripts.io import existing_file, read_configs, scan_name
 from scripts.metrics import dice_per_label, hd95_per_label, lncc, non_diffeomorphic_volume, sdlogj, tre
 from scripts.registration import (
     ROLES,
@@ -41,16 +42,16 @@ from scripts.spatial import compose
 INFERENCE = "configs/inference.json"
 
 Item = dict[str, Any]
-Figures = dict[str, float]
+Metrics = dict[str, float]
 
 
 class Case(NamedTuple):
     """One pair of a study.
 
     Attributes:
-        name: of the pair, fixed first.
-        load: gives `image` `(2, X, Y, Z)`, fixed and moving, in [0, 1], `grid`, where that lies, and whatever the
-            study's figures need.
+        name: names of the fixed and the moving scan, joined by an underscore.
+        load: function that returns `image`, fixed and moving, `(2, X, Y, Z)` in [0, 1], its `grid`, and other inputs of
+            the study's metrics.
     """
 
     name: str
@@ -58,19 +59,19 @@ class Case(NamedTuple):
 
 
 class Study(NamedTuple):
-    """Pairs, and what is measured on each.
+    """Pairs, methods, and the metrics that are measured.
 
     Attributes:
-        name: in the table.
+        name: name in the table.
         cases: the pairs.
-        methods: to compare.
-        measure: figures by name, of an item, a method and its field `(1, 3, X, Y, Z)`.
+        methods: the methods.
+        measure: function of a loaded pair, a method and its field, `(1, 3, X, Y, Z)`, that returns metrics by name.
     """
 
     name: str
     cases: Sequence[Case]
     methods: Sequence[Method]
-    measure: Callable[[Item, Method, Tensor], Figures]
+    measure: Callable[[Item, Method, Tensor], Metrics]
 
 
 def compare(
@@ -87,23 +88,23 @@ def compare(
 ) -> None:
     """Compare methods on a dataset, on the CPU, and write `comparison.csv` and `comparison.md`.
 
-    Every row of the CSV is there as soon as it is measured, and is not measured again: a second run with the same
-    folder measures what is missing, and what other weights or another network have changed.
+    A row of the CSV is written as soon as it is measured. A second run with the same folder measures only rows that are
+    missing, and those whose weights or network have changed.
 
     Args:
-        dataset_dir: Learn2Reg dataset, one for each `output_dir`.
-        output_dir: where the tables go.
-        weights: see `make_methods`.
-        methods: with commas between.
-        pairs: how many of each study, from the first; all where None.
-        voxelmorph_weights: of the overlay `configs/ablations/voxelmorph.yaml`.
-        refine: steps of the method `refined`.
-        landmarks_dir: folder of `NAME_T1.nii.gz` and `NAME_landmarks.csv`, RAS mm; every ordered pair of them.
-        config_file: whose network, preprocessing and labels are used; or several files, with commas between.
-        threads: of the CPU.
+        dataset_dir: Learn2Reg dataset; use one `output_dir` for each.
+        output_dir: folder for the tables.
+        weights: weights files of the network, see `make_methods`.
+        methods: names of the methods, with commas between.
+        pairs: number of pairs of each study, from 1, beginning with the first; None for all.
+        voxelmorph_weights: weights file trained with `configs/ablations/voxelmorph.yaml`.
+        refine: number of steps of the method `refined`, from 0.
+        landmarks_dir: folder of `NAME_T1.nii.gz` and `NAME_landmarks.csv`, RAS mm; all ordered pairs are compared.
+        config_file: config that defines network, preprocessing and labels; or several files with commas between.
+        threads: number of CPU threads, from 1; None leaves it to torch, SimpleITK and ANTs.
 
     Raises:
-        InputError: for bad files or arguments.
+        InputError: if a file or an argument is bad.
     """
     start_registration(output_dir, 0, threads)
     config = read_configs(config_file)
@@ -111,62 +112,70 @@ def compare(
     network = config.get_parsed_content("network_def")
     bf16 = supports_bf16("cpu")
     definition = json.dumps({**config["network_def"], "bf16": bf16})
-    ways = make_methods(methods.split(","), network, definition, weights, voxelmorph_weights, refine, threads, bf16)
+    compared = make_methods(methods.split(","), network, definition, weights, voxelmorph_weights, refine, threads, bf16)
     results = Results(Path(output_dir) / "comparison.csv")
-    studies = _studies(config, dataset_dir, landmarks_dir, pairs, ways)
+    studies = _studies(config, dataset_dir, landmarks_dir, pairs, compared)
     for study in studies:
         carry_out(study, results)
-    text = comparison_text(results.rows, ways, {study.name: [case.name for case in study.cases] for study in studies})
-    path = Path(output_dir) / "comparison.md"
-    write_complete(path, lambda file: print(text, end="", file=file))
-    print(f"\n{text}\ntable: {path}")
+    pair_names = {study.name: [case.name for case in study.cases] for study in studies}
+    write_markdown(Path(output_dir) / "comparison.md", comparison_text(results.rows, compared, pair_names))
 
 
 def carry_out(study: Study, results: Results) -> None:
-    """Measure what is missing: for each pair every method in turn, so that other load on the machine hits all alike."""
+    """Measure the missing rows, pair by pair, so that other load on the machine affects all methods equally.
+
+    Args:
+        study: pairs, methods and metrics.
+        results: rows so far; gets the new ones.
+    """
     warm = False
     for case in study.cases:
-        left = [method for method in study.methods if not results.has(study.name, case.name, method)]
-        if not left:
+        missing = [method for method in study.methods if not results.has(study.name, case.name, method)]
+        if not missing:
             continue
         item = case.load()
         if not warm:
-            _warm_up(left, item)
+            _warm_up(missing, item)
             warm = True
-        for method in left:
+        for method in missing:
             field, times = _timed(method, item)
-            figures = study.measure(item, method, field)
-            results.add(study.name, case.name, method, figures | times)
-            shown = ", ".join(f"{name} {value:.4g}" for name, value in (figures | times).items())
+            metrics = study.measure(item, method, field) | times
+            results.add(study.name, case.name, method, metrics)
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             print(f"{study.name} {case.name}, {method.name}: {shown}", flush=True)
 
 
 def dataset_cases(pairs: Sequence[dict[str, Any]], preprocessing: Callable[..., Any]) -> list[Case]:
-    """Pairs of a dataset, read and preprocessed when the first of them is needed."""
+    """Cases of a dataset's pairs. The dataset is read and preprocessed when the first case is loaded.
+
+    Args:
+        pairs: pairs of the dataset, as `validation_pairs` returns them.
+        preprocessing: transform of the scans in the config.
+    """
     dataset = cache(lambda: PairDataset(pairs, preprocessing))
 
     def load(index: int) -> Item:
         item = dataset()[index]
         grid = Grid(tuple(item["image"].shape[1:]), item["image"].affine.double().numpy())
-        plain = {
+        tensors = {
             key: convert_to_tensor(value, track_meta=False) if isinstance(value, Tensor) else value
             for key, value in item.items()
         }
-        return plain | {"grid": grid}
+        return tensors | {"grid": grid}
 
     names = ["_".join(scan_name(pair[role]["image"]) for role in ROLES) for pair in pairs]
     return [Case(name, partial(load, index)) for index, name in enumerate(names)]
 
 
 def landmark_cases(folder: str | Path, prepare: Callable[[Job], PreparedPair]) -> list[Case]:
-    """All ordered pairs of the people in a folder.
+    """Cases of all ordered pairs of the scans in a folder.
 
     Args:
-        folder: of `NAME_T1.nii.gz` and `NAME_landmarks.csv`.
-        prepare: the inference pipeline's steps from a job to the network's grid.
+        folder: folder of `NAME_T1.nii.gz` and `NAME_landmarks.csv`.
+        prepare: steps of the inference pipeline from a job to the network's grid.
 
     Raises:
-        InputError: if there are fewer than two people, or landmarks are missing.
+        InputError: if there are fewer than two scans, or landmarks are missing.
     """
     images = sorted(Path(folder).expanduser().glob("*_T1.nii.gz"))
     if len(images) < 2:
@@ -184,35 +193,42 @@ def landmark_cases(folder: str | Path, prepare: Callable[[Job], PreparedPair]) -
     return [Case(f"{fixed}_{moving}", partial(load, fixed, moving)) for fixed, moving in permutations(people, 2)]
 
 
-def validation_figures(item: Item, method: Method, field: Tensor, labels: Sequence[int]) -> Figures:
-    """What the evaluation of a dataset measures, and for methods that do not say the inverse the inverse consistency.
+def validation_figures(item: Item, method: Method, field: Tensor, labels: Sequence[int]) -> Metrics:
+    """Metrics of a validation pair: those of an evaluation, and the inverse consistency, except for SyN.
 
-    Means over the labels and landmarks; NDV where the moving image is above 0, as in LUMIR.
+    Args:
+        item: the loaded pair.
+        method: method that registered it.
+        field: displacement field of the method, `(1, 3, X, Y, Z)`, voxels.
+        labels: values of the labels to score.
+
+    Returns:
+        Means over the labels and landmarks. NDV is that where the moving image is above 0, as in LUMIR.
     """
     pair = score_inputs(item | {"pred": field[0]})
-    figures: dict[str, Tensor] = {}
+    metrics: dict[str, Tensor] = {}
     if "fixed_label" in pair and "moving_label" in pair:
         fixed, warped, moving = (pair[f"{which}_label"] for which in ("fixed", "warped", "moving"))
-        figures["dice"] = dice_per_label(fixed, warped, labels, moving)
-        figures["hd95"] = hd95_per_label(fixed, warped, labels, pair["spacing"], moving)
-    figures["ndv_percent"] = non_diffeomorphic_volume(field[0], pair["moving_mask"])
-    figures["sdlogj"] = sdlogj(field[0])
-    figures["lncc"] = lncc(pair["image"], field[0])
+        metrics["dice"] = dice_per_label(fixed, warped, labels, moving)
+        metrics["hd95"] = hd95_per_label(fixed, warped, labels, pair["spacing"], moving)
+    metrics["ndv_percent"] = non_diffeomorphic_volume(field[0], pair["moving_mask"])
+    metrics["sdlogj"] = sdlogj(field[0])
+    metrics["lncc"] = lncc(pair["image"], field[0])
     if "fixed_keypoints" in pair and "moving_keypoints" in pair:
-        figures["tre"] = tre(field[0], pair["fixed_keypoints"], pair["moving_keypoints"], pair["spacing"])
-    if method.kind not in SYN:  # which has its own inverse, exact by construction
+        metrics["tre"] = tre(field[0], pair["fixed_keypoints"], pair["moving_keypoints"], pair["spacing"])
+    if method.kind not in SYN:  # SyN has its own inverse, exact by construction
         back = method.field(item["image"][None].flip(1), item["grid"].affine)
-        figures["inverse_consistency_mm"] = _lengths_mm(item, compose(back, field))
-    return {name: float(values.nanmean()) for name, values in figures.items()}
+        metrics["inverse_consistency_mm"] = _lengths_mm(item, compose(back, field))
+    return {name: float(values.nanmean()) for name, values in metrics.items()}
 
 
-def rescan_figures(item: Item, method: Method, field: Tensor) -> Figures:
-    """How far the brain of one person moves between two scans of it."""
+def rescan_figures(item: Item, method: Method, field: Tensor) -> Metrics:
+    """Metric of a rescan: mean displacement between two scans of a brain, mm; arguments as in `validation_figures`."""
     return {"displacement_mm": float(_lengths_mm(item, field).mean())}
 
 
-def landmark_figures(item: Item, method: Method, field: Tensor) -> Figures:
-    """Target registration error of a raw pair, through affine and field as the inference pipeline fuses them."""
+def landmark_figures(item: Item, method: Method, field: Tensor) -> Metrics:
+    """Metric of a raw pair: TRE after affine alignment and field, mm; arguments as in `validation_figures`."""
     registration = fuse(advanced(PredictedPair, item["pair"], field=field[0], device="cpu"))
     return {"tre": landmark_error(registration)["tre"]}
 
@@ -224,19 +240,19 @@ def _studies(
     validation = dataset_cases(validation_pairs(dataset_dir)[:count], preprocessing)
     measure = partial(validation_figures, labels=list(config.get_parsed_content("labels")))
     studies = [Study("validation", validation, methods, measure)]
-    affordable = [method for method in methods if method.kind != "syn_cc"]
+    fast = [method for method in methods if method.kind != "syn_cc"]
     rescans = _rescans(dataset_dir)[:count]
     if rescans:
-        studies.append(Study("rescan", dataset_cases(rescans, preprocessing), affordable, rescan_figures))
+        studies.append(Study("rescan", dataset_cases(rescans, preprocessing), fast, rescan_figures))
     if landmarks_dir is not None:
         inference = ConfigParser(ConfigParser.load_config_file(INFERENCE))
         cases = landmark_cases(landmarks_dir, inference.get_parsed_content("preprocessing#step"))[:count]
-        studies.append(Study("landmarks", cases, affordable, landmark_figures))
+        studies.append(Study("landmarks", cases, fast, landmark_figures))
     return studies
 
 
 def _rescans(dataset_dir: str) -> list[dict[str, dict[str, str]]]:
-    """The dataset's section `rescan`, which few datasets have."""
+    """Pairs of the dataset's section `rescan`; none if it has no such section."""
     try:
         return validation_pairs(dataset_dir, "rescan")
     except InputError:
@@ -244,16 +260,16 @@ def _rescans(dataset_dir: str) -> list[dict[str, dict[str, str]]]:
 
 
 def _warm_up(methods: Sequence[Method], item: Item) -> None:
-    """The first pass of a network takes longer than the others."""
+    """Run each network once: its first pass takes longer than the others."""
     for method in methods:
         if method.kind in ("msfbnet", "voxelmorph"):
             _timed(method, item)
 
 
-def _timed(method: Method, item: Item) -> tuple[Tensor, Figures]:
-    """The field, and what it took: CPU seconds are those of all threads, memory is that of the process."""
+def _timed(method: Method, item: Item) -> tuple[Tensor, Metrics]:
+    """The field of a method, and its wall clock seconds, CPU seconds of all threads and peak memory of the process."""
     image = item["image"][None]
-    timings: dict[str, Figures] = {}
+    timings: dict[str, Metrics] = {}
     with timed(timings, method.name):
         cpu = time.process_time()
         field = method.field(image, item["grid"].affine)
@@ -262,6 +278,6 @@ def _timed(method: Method, item: Item) -> tuple[Tensor, Figures]:
 
 
 def _lengths_mm(item: Item, field: Tensor) -> Tensor:
-    """Lengths of the field's vectors where the fixed image is above 0."""
+    """Lengths of the field's vectors where the fixed image is above 0, mm."""
     spacing = torch.from_numpy(item["grid"].spacing).to(field.dtype)
     return torch.linalg.vector_norm(field[0] * spacing.view(3, 1, 1, 1), dim=0)[item["image"][0] > 0]

@@ -1,4 +1,4 @@
-"""The rows of a comparison: kept in a CSV file while they are measured, shown as Markdown tables."""
+"""The rows of a comparison: kept in a CSV file while they are measured, then shown as Markdown tables."""
 
 import csv
 import math
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from scripts.evaluation.baselines import Method
+from scripts.evaluation.markdown import markdown_table
 from scripts.io import write_complete
 from scripts.metrics import METRICS, summarize
 from scripts.runtime import InputError
@@ -34,14 +35,14 @@ _PAIR_BY_PAIR = {  # the metric of each study that is shown pair by pair, and th
 
 
 class Results:
-    """Rows of figures, each in the file as soon as it is added; what is there already is kept.
+    """Rows of metrics, each written to the file as soon as it is added, after those that the file has already.
 
     Args:
-        path: of the CSV: `study`, `pair`, `method`, `weights` (sha256 of the file), `network`, then the
-            figures.
+        path: CSV file with the columns `study`, `pair`, `method`, `weights` (SHA-256 of the file), `network`, then
+            the metrics.
 
     Raises:
-        InputError: if there is a file that is no such table.
+        InputError: if the file exists and is no such table.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,14 +50,14 @@ class Results:
         self.rows = _read(path)
 
     def has(self, study: str, pair: str, method: Method) -> bool:
-        """Whether this was measured, with the same weights in the same network."""
+        """Whether there is a row of this pair and method, with the same weights in the same network."""
         return any(row["pair"] == pair and _same(row, study, method) for row in self.rows)
 
-    def add(self, study: str, pair: str, method: Method, figures: Mapping[str, float]) -> None:
-        """Write a row."""
+    def add(self, study: str, pair: str, method: Method, metrics: Mapping[str, float]) -> None:
+        """Add a row and write the file."""
         key = dict(zip(_KEYS, (study, pair, method.name, method.weights, method.network), strict=True))
-        # Read anew: another run may have added rows meanwhile.
-        self.rows = [*_read(self.path), {**key, **figures}]
+        # Read again: another run may have added rows since.
+        self.rows = [*_read(self.path), {**key, **metrics}]
 
         def write(file: TextIO) -> None:
             writer = csv.DictWriter(file, list(dict.fromkeys(name for row in self.rows for name in row)))
@@ -67,14 +68,14 @@ class Results:
 
 
 def comparison_text(rows: Sequence[Row], methods: Sequence[Method], studies: Mapping[str, Sequence[str]]) -> str:
-    """The tables, in Markdown.
+    """The tables in Markdown.
 
     Args:
-        rows: of `Results`.
-        methods: the rows to show, in this order.
-        studies: pairs of each study.
+        rows: rows of `Results`.
+        methods: methods to show, in this order.
+        studies: name of each study and the names of its pairs.
     """
-    found = {
+    shown = {
         study: {
             method.name: {row["pair"]: row for row in rows if row["pair"] in pairs and _same(row, study, method)}
             for method in methods
@@ -85,9 +86,9 @@ def comparison_text(rows: Sequence[Row], methods: Sequence[Method], studies: Map
         "# Comparison on the validation pairs\n\nMean ± standard deviation over the pairs; NDV where the moving image "
         "is above 0; both orders: how far a point of the fixed brain is from itself after both fields; seconds, CPU "
         "seconds (all threads) and the process's peak memory are those of the field alone.\n",
-        _summary(found["validation"]),
+        _summary(shown["validation"]),
     ]
-    for study, by_method in found.items():
+    for study, by_method in shown.items():
         metric, title = _PAIR_BY_PAIR[study]
         parts.append(f"## {title}\n\n{_pair_by_pair(by_method, studies[study], metric)}")
     weights = [f"- {method.name}: {method.weights}" for method in methods if method.weights]
@@ -96,8 +97,8 @@ def comparison_text(rows: Sequence[Row], methods: Sequence[Method], studies: Map
 
 def _same(row: Row, study: str, method: Method) -> bool:
     """Whether a row is of this method, with the same weights in the same network."""
-    found = (row["study"], row["method"], row["weights"], row["network"])
-    return found == (study, method.name, method.weights, method.network)
+    key = (row["study"], row["method"], row["weights"], row["network"])
+    return key == (study, method.name, method.weights, method.network)
 
 
 def _summary(by_method: Mapping[str, Mapping[str, Row]]) -> str:
@@ -109,11 +110,11 @@ def _summary(by_method: Mapping[str, Mapping[str, Row]]) -> str:
     for method, rows in by_method.items():
         cells = [_mean_and_std(summaries[method].get(name), METRICS[name].form) for name in shown]
         body.append([method, str(len(rows)), *cells, _ratio(rows, by_method.get("syn", {}))])
-    return _table(header, body)
+    return markdown_table(header, body)
 
 
 def _pair_by_pair(by_method: Mapping[str, Mapping[str, Row]], pairs: Sequence[str], metric: str) -> str:
-    """One row for each pair, one column for each method that was measured on any."""
+    """One row for each pair, one column for each method that has the metric."""
     measured = {name: rows for name, rows in by_method.items() if any(metric in row for row in rows.values())}
     form = METRICS[metric].form
     body = [
@@ -125,10 +126,11 @@ def _pair_by_pair(by_method: Mapping[str, Mapping[str, Row]], pairs: Sequence[st
     ]
     means = [summarize([_floats(row) for row in rows.values()])[metric] for rows in measured.values()]
     body.append(["mean ± std", *(_mean_and_std(mean, form) for mean in means)])
-    return _table(["fixed_moving", *measured], body)
+    return markdown_table(["fixed_moving", *measured], body)
 
 
 def _ratio(rows: Mapping[str, Row], syn: Mapping[str, Row]) -> str:
+    """CPU seconds of a method divided by those of SyN, over the pairs that both have."""
     common = [(rows[pair]["cpu_seconds"], syn[pair]["cpu_seconds"]) for pair in rows if pair in syn]
     return f"{sum(ours for ours, _ in common) / sum(theirs for _, theirs in common):.2f}" if common else "–"
 
@@ -139,12 +141,8 @@ def _mean_and_std(summary: Mapping[str, float] | None, form: str) -> str:
     return f"{summary['mean']:{form}} ± {summary['std']:{form}}"
 
 
-def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
 def _floats(row: Row) -> Row:
+    """The metrics of a row."""
     return {name: value for name, value in row.items() if name not in _KEYS}
 
 

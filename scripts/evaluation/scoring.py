@@ -1,4 +1,4 @@
-"""From a batch of pairs to what metrics need."""
+"""From a batch of pairs to the inputs of metrics."""
 
 import time
 from typing import Any
@@ -13,14 +13,14 @@ from scripts.spatial import warp
 
 
 def score_inputs(pair: dict[str, Any]) -> dict[str, Any]:
-    """Postprocessing of one pair: what metrics need beside the prediction.
+    """Postprocessing of one pair: adds the inputs of metrics that are not in the batch.
 
     Args:
-        pair: of `evaluate_batch`, without the batch axis.
+        pair: a pair of `evaluate_batch`'s output, without the batch axis.
 
     Returns:
-        The pair with `identity` (a field of zeros, for figures before the registration), `moving_mask` (moving image
-        > 0), and where there are labels `warped_label` (nearest).
+        The pair with `identity` (a field of zeros, for metrics before the registration), `moving_mask` (moving image
+        > 0) and, if there are labels, `warped_label` (nearest neighbor).
     """
     field = pair["pred"]
     added = {"identity": torch.zeros_like(field), "moving_mask": pair["image"][1:] > 0}
@@ -30,14 +30,14 @@ def score_inputs(pair: dict[str, Any]) -> dict[str, Any]:
 
 
 def evaluate_batch(engine: SupervisedEvaluator, batch: dict[str, Any]) -> dict[str, Any]:
-    """Iteration of an evaluator that hands the whole batch on, beside the prediction.
+    """Iteration of an evaluator whose output is the whole batch and the prediction.
 
     Args:
         engine: MONAI's evaluator.
-        batch: of a `PairDataset`.
+        batch: a batch of a `PairDataset`.
 
     Returns:
-        The batch on the device, `pred`, the field, and `seconds`, what it took per pair.
+        The batch on the device, `pred`, the displacement field, and `seconds`, the time per pair.
     """
     output = {
         key: convert_to_tensor(value, track_meta=False).to(engine.state.device) if isinstance(value, Tensor) else value

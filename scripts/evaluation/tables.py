@@ -1,4 +1,4 @@
-"""The tables that an evaluation leaves."""
+"""The tables of an evaluation."""
 
 import os
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from scripts.runtime import gathered, rank
 
 
 class MetricTable:
-    """Write `metrics.csv` and `metrics.json`, a row per pair with mean and standard deviation, and print the summary.
+    """Write `metrics.csv` and `metrics.json`, a row per pair, mean and standard deviation, and print the summary.
 
     Args:
-        output_dir: where the files go.
+        output_dir: folder for the files.
     """
 
     def __init__(self, output_dir: str | os.PathLike[str]) -> None:
@@ -49,11 +49,11 @@ class MetricTable:
 class LabelTable:
     """Write `dice_per_label.csv` and `.json`: the Dice of every label, a row per pair.
 
-    Nothing is written where no pair has labels.
+    Nothing is written if no pair has labels.
 
     Args:
-        output_dir: where the files go.
-        labels: names by value.
+        output_dir: folder for the files.
+        labels: value and name of each label.
     """
 
     def __init__(self, output_dir: str | os.PathLike[str], labels: Mapping[int, str]) -> None:

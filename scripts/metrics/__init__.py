@@ -1,7 +1,7 @@
-"""Measures of a registration: overlap and distance of labels, distance of landmarks, regularity of the field.
+"""Metrics of a registration: overlap and distance of labels, distance of landmarks, regularity of the field.
 
-Each is a plain function on one pair that computes what Learn2Reg's and LUMIR's public evaluation computes;
-`PairMetric` makes any of them an ignite metric for MONAI's evaluators.
+Each is a function of one pair that gives the value of Learn2Reg's or LUMIR's public evaluation. `PairMetric` makes an
+ignite metric for MONAI's evaluators from any of them.
 """
 
 from scripts.metrics.labels import dice_per_label, hd95_per_label

@@ -21,24 +21,24 @@ def dice_per_label(
     """Dice of each label, `2 |F and W| / (|F| + |W|)`; `.nanmean()` is the pair's mean Dice.
 
     Args:
-        fixed_label: `(D, H, W)` or `(1, D, H, W)`, integers from 0 up.
-        warped_label: the moving label map on the fixed grid, the same shape.
-        labels: the values to compare, in any order.
-        moving_label: the moving label map before the warp, any size. With it, a label that the warp lost counts as 0,
-            as in LUMIR; without, it counts as absent.
+        fixed_label: fixed label map, `(D, H, W)` or `(1, D, H, W)`, integers from 0.
+        warped_label: moving label map warped to the fixed grid, the same shape.
+        labels: values of the labels, in any order.
+        moving_label: moving label map before the warp, any size. With it, a label that is in it but not in the warped
+            map has a Dice of 0, as in LUMIR; without it, such a label counts as absent.
 
     Returns:
         `(len(labels),)` float32; NaN for a label that the fixed or the moving (without it: warped) map lacks.
 
     Raises:
-        ValueError: for shapes that differ, or maps that hold no labels (see `as_label_map`).
+        ValueError: if the shapes differ, or a map is no label map (see `as_label_map`).
     """
-    # Counting, not one-hot masks as monai.metrics wants them: those take 3.7 GB for 134 labels at 160x224x192.
+    # Counts instead of the one-hot masks of monai.metrics, which take 3.7 GB for 134 labels at 160x224x192.
     fixed, warped = _same_shape(fixed_label, warped_label)
-    in_fixed = _voxels(fixed, labels)
-    in_warped = _voxels(warped, labels)
-    in_both = _voxels(fixed[fixed == warped], labels)
-    in_moving = in_warped if moving_label is None else _voxels(as_label_map(moving_label), labels)
+    in_fixed = _voxel_counts(fixed, labels)
+    in_warped = _voxel_counts(warped, labels)
+    in_both = _voxel_counts(fixed[fixed == warped], labels)
+    in_moving = in_warped if moving_label is None else _voxel_counts(as_label_map(moving_label), labels)
     dice = 2.0 * in_both / (in_fixed + in_warped)
     return dice.masked_fill((in_fixed == 0) | (in_moving == 0), torch.nan)
 
@@ -50,29 +50,29 @@ def hd95_per_label(
     spacing: Sequence[float] | Tensor = (1.0, 1.0, 1.0),
     moving_label: Tensor | None = None,
 ) -> Tensor:
-    """95 % Hausdorff distance of each label: the larger of the two directed ones.
+    """95 % Hausdorff distance of each label: the larger of the two directed distances.
 
     A directed distance is the 95th percentile, weighted by surface area, of the distances from each surface element
-    of one label to the nearest of the other: `compute_robust_hausdorff` of DeepMind's surface-distance (Nikolov et
-    al., JMIR 2021), which Learn2Reg and LUMIR call (LUMIR with unit spacing). Computed on the CPU.
+    of one label to the nearest of the other: `compute_robust_hausdorff` of DeepMind's surface-distance (Nikolov et al.,
+    JMIR 2021), which Learn2Reg and LUMIR use (LUMIR with unit spacing). Computed on the CPU.
 
     Args:
-        fixed_label: `(D, H, W)` or `(1, D, H, W)`, integers from 0 up.
-        warped_label: the moving label map on the fixed grid, the same shape.
-        labels: the values to compare, in any order.
+        fixed_label: fixed label map, `(D, H, W)` or `(1, D, H, W)`, integers from 0.
+        warped_label: moving label map warped to the fixed grid, the same shape.
+        labels: values of the labels, in any order.
         spacing: voxel size along each array axis, mm.
-        moving_label: the moving label map before the warp, any size. With it, a label that the warp lost is at an
-            infinite distance, as in LUMIR; without, it counts as absent.
+        moving_label: moving label map before the warp, any size. With it, a label that is in it but not in the warped
+            map has an infinite distance, as in LUMIR; without it, such a label counts as absent.
 
     Returns:
         `(len(labels),)` float32, mm; NaN for a label that the fixed or the moving (without it: warped) map lacks.
 
     Raises:
-        ValueError: for shapes that differ, or maps that hold no labels (see `as_label_map`).
+        ValueError: if the shapes differ, or a map is no label map (see `as_label_map`).
     """
     fixed, warped = _same_shape(fixed_label.cpu(), warped_label.cpu())
     spacing = [float(size) for size in spacing]
-    in_moving = _voxels(warped if moving_label is None else as_label_map(moving_label.cpu()), labels)
+    in_moving = _voxel_counts(warped if moving_label is None else as_label_map(moving_label.cpu()), labels)
     distances = torch.full((len(labels),), torch.nan)
     boxes = zip(_boxes(fixed, labels), _boxes(warped, labels), strict=True)
     for index, (fixed_box, warped_box) in enumerate(boxes):
@@ -93,17 +93,17 @@ def _same_shape(fixed_label: Tensor, warped_label: Tensor) -> tuple[Tensor, Tens
     return fixed, warped
 
 
-def _voxels(label_map: Tensor, labels: Sequence[int]) -> Tensor:
-    """Voxels of each label, `(len(labels),)`."""
+def _voxel_counts(label_map: Tensor, labels: Sequence[int]) -> Tensor:
+    """Number of voxels of each label, `(len(labels),)`."""
     return torch.bincount(label_map.flatten(), minlength=max(labels, default=0) + 1)[list(labels)]
 
 
 def _boxes(label_map: Tensor, labels: Sequence[int]) -> list[Box | None]:
     """Bounding box of each label, None where the label is absent."""
-    # find_objects starts at 1 and takes the time and memory of the largest value.
-    rank = np.zeros(max([int(label_map.max()), *labels]) + 1, dtype=np.int32)
-    rank[list(labels)] = np.arange(1, len(labels) + 1)
-    return find_objects(rank[label_map.numpy()], max_label=len(labels))
+    # find_objects starts at 1, and its time and memory grow with the largest value: number the labels from 1.
+    code = np.zeros(max([int(label_map.max()), *labels]) + 1, dtype=np.int32)
+    code[list(labels)] = np.arange(1, len(labels) + 1)
+    return find_objects(code[label_map.numpy()], max_label=len(labels))
 
 
 def _union(first: Box, second: Box) -> Box:
@@ -112,7 +112,7 @@ def _union(first: Box, second: Box) -> Box:
 
 
 def _hd95(first: Tensor, second: Tensor, spacing: Sequence[float]) -> float:
-    # The margin closes surfaces that touch the box. get_mask_edges would crop by itself, but slowly.
+    # The margin closes surfaces that touch the box. The own crop of get_mask_edges is slower.
     masks = pad(torch.stack([first, second]), [1] * 6)
     edges = get_mask_edges(masks[0], masks[1], crop=False, spacing=spacing)
     first_surface, second_surface, first_area, second_area = (edge.numpy() for edge in edges)
@@ -125,7 +125,7 @@ def _hd95(first: Tensor, second: Tensor, spacing: Sequence[float]) -> float:
 
 
 def _percentile95(distances: NDArray[np.float64], areas: NDArray[np.float32]) -> float:
-    """The smallest distance within which 95 % of the area lies."""
+    """The smallest distance that 95 % of the area does not exceed."""
     order = np.argsort(distances)
     cumulative = np.cumsum(areas[order], dtype=np.float64)
     index = np.searchsorted(cumulative / cumulative[-1], 0.95)

@@ -1,4 +1,4 @@
-"""Any metric of one pair as an ignite metric."""
+"""Functions of one pair as ignite metrics."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,12 +17,12 @@ from scripts.runtime import gathered
 class PairMetric(Metric):
     """Mean over all pairs of a function of one pair, for MONAI's evaluators.
 
-    A pair's value is the mean of what the function returns (a scalar, or one value per label or landmark), NaN left
-    out. A pair that lacks one of the inputs, such as landmarks, has the value NaN; the mean over the pairs leaves
-    NaN out. Attached under a name, the mean is in `engine.state.metrics[name]`, the values, `(pairs,)` float32 in
-    the order of the data, in `engine.state.metric_details[name]`, where `monai.handlers.MetricsSaver` finds them.
+    A pair's value is the mean of what the function returns (a scalar, or one value per label or landmark) without NaN.
+    A pair without one of the inputs, such as landmarks, has the value NaN. The mean over the pairs is without NaN, too.
+    Attached under a name, the mean is in `engine.state.metrics[name]`. The values, `(pairs,)` float32 in the order of
+    the data, are in `engine.state.metric_details[name]`, which `monai.handlers.MetricsSaver` writes.
 
-    Not a `monai.handlers.IgniteMetricHandler`: that one takes exactly two inputs, and TRE needs three.
+    Not a `monai.handlers.IgniteMetricHandler`: it takes exactly two inputs, and TRE needs three.
 
     In a config:
 
@@ -31,10 +31,10 @@ class PairMetric(Metric):
          "inputs": {"fixed_label": "fixed_label", "warped_label": "warped_label"}}
 
     Args:
-        function: takes the inputs of one pair by name.
-        inputs: for each argument of the function, its key in the engine's output or else in its batch (where MONAI's
-            evaluators leave what the network has not touched). Both may be lists of one dictionary per pair or
-            one dictionary of batches.
+        function: function of one pair that takes `inputs` as keyword arguments.
+        inputs: name of each argument of the function, and its key in the engine's output or else in its batch (MONAI's
+            evaluators keep there what is no input of the network). Output and batch are lists of one dictionary per
+            pair, or one dictionary of batches.
     """
 
     def __init__(self, function: Callable[..., Tensor], inputs: Mapping[str, str]) -> None:
@@ -44,12 +44,12 @@ class PairMetric(Metric):
         super().__init__()
 
     def reset(self) -> None:
-        """Forget all values."""
+        """Remove all values."""
         self.values = []
 
     @torch.no_grad()
     def iteration_completed(self, engine: Engine) -> None:
-        """Take the pairs of the engine's last iteration."""
+        """Add the pairs of the engine's last iteration."""
         batch, output = _decollated(engine.state.batch), _decollated(engine.state.output)
         self.update([{**before, **after} for before, after in zip(batch, output, strict=True)])
 
@@ -62,16 +62,16 @@ class PairMetric(Metric):
         """Mean over the pairs of all processes.
 
         Raises:
-            NotComputableError: before the first pair.
+            NotComputableError: if there is no pair yet.
         """
-        # Not MONAI's Cumulative: there, a process without any pair would let the others wait for ever.
+        # Not MONAI's Cumulative: with it, the others wait for ever for a process without any pair.
         values = gathered(self.values)
         if not values:
-            raise NotComputableError("PairMetric has seen no pair")
+            raise NotComputableError("PairMetric has no pair yet")
         return torch.stack(values).nanmean().item()
 
     def completed(self, engine: Engine, name: str) -> None:
-        """Leave the mean and the values of the pairs in the engine's state."""
+        """Put the mean and the values of the pairs into the engine's state."""
         super().completed(engine, name)
         vars(engine.state).setdefault("metric_details", {})[name] = torch.stack(gathered(self.values))
 
@@ -80,7 +80,7 @@ class PairMetric(Metric):
             return torch.tensor(torch.nan)
         # Plain tensors: every operation on a MetaTensor copies its meta data.
         arguments = {name: convert_to_tensor(pair[key], track_meta=False) for name, key in self.inputs.items()}
-        # float32, for which MetricsSaver writes all digits; of float64 it writes four decimals.
+        # float32, as MetricsSaver writes it with all digits; it writes float64 with four decimals.
         return self.function(**arguments).nanmean().to("cpu", torch.float32)
 
 

@@ -8,20 +8,21 @@ from scripts.spatial.jacobian import TETRAHEDRA, jacobian_determinant
 
 
 def non_diffeomorphic_volume(field: Tensor, mask: Tensor) -> Tensor:
-    """Volume that the deformation turns inside out, in percent of the mask (NDV, Liu et al., IJCV 2024).
+    """Non-diffeomorphic volume (NDV, Liu et al., IJCV 2024): folded volume in percent of the mask's.
 
-    The sum of the negative volumes of the ten tetrahedra of each voxel, halved as they fill the space twice; as
-    LUMIR computes it, with the moving image > 0 as the mask. Differentiable.
+    The sum of the negative volumes of the ten tetrahedra of each voxel, halved because they fill the space twice. LUMIR
+    uses the moving image > 0 as the mask. Differentiable.
 
     Args:
-        field: `(3, D, H, W)`, voxels.
-        mask: `(D, H, W)` or `(1, D, H, W)`; voxels above 0 count, the outermost layer of the grid never does.
+        field: displacement field, `(3, D, H, W)`, voxels.
+        mask: mask of the voxels that count, those above 0, `(D, H, W)` or `(1, D, H, W)`; the outermost layer of the
+            grid never counts.
 
     Returns:
-        A scalar, percent; NaN for an empty mask.
+        Scalar, percent; NaN for an empty mask.
 
     Raises:
-        ValueError: for other shapes, or sizes that differ.
+        ValueError: if a shape differs from these, or the sizes differ.
     """
     inside = _interior(mask, field)
     volume = field.new_zeros(())
@@ -32,18 +33,18 @@ def non_diffeomorphic_volume(field: Tensor, mask: Tensor) -> Tensor:
 
 
 def percent_folding(field: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Percentage of voxels whose determinant by central differences is zero or negative.
+    """Percentage of voxels whose Jacobian determinant, by central differences, is 0 or negative.
 
     Args:
-        field: `(3, D, H, W)`, voxels.
-        mask: `(D, H, W)` or `(1, D, H, W)`; voxels above 0 count. Default: all. The outermost layer of the grid
-            never counts.
+        field: displacement field, `(3, D, H, W)`, voxels.
+        mask: mask of the voxels that count, those above 0, `(D, H, W)` or `(1, D, H, W)`; all where None. The outermost
+            layer of the grid never counts.
 
     Returns:
-        A scalar, percent; NaN for an empty mask.
+        Scalar, percent; NaN for an empty mask.
 
     Raises:
-        ValueError: for other shapes, or sizes that differ.
+        ValueError: if a shape differs from these, or the sizes differ.
     """
     folded = jacobian_determinant(as_batch_of_one(field))[0] <= 0.0
     if mask is not None:
@@ -52,18 +53,18 @@ def percent_folding(field: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def sdlogj(field: Tensor) -> Tensor:
-    """Standard deviation of `log(det + 3)`, Learn2Reg's SDlogJ.
+    """Standard deviation of `log(det + 3)` of the Jacobian determinant, Learn2Reg's SDlogJ.
 
-    Central differences without the two outermost layers; `det + 3` clipped to [1e-9, 1e9].
+    Central differences without the two outermost layers; `det + 3` is clipped to [1e-9, 1e9].
 
     Args:
-        field: `(3, D, H, W)`, voxels; every size at least 5.
+        field: displacement field, `(3, D, H, W)`, voxels, every size at least 5.
 
     Returns:
-        A scalar.
+        Scalar, from 0.
 
     Raises:
-        ValueError: for other shapes, or a size below 5.
+        ValueError: if the shape differs from this, or a size is below 5.
     """
     batch = as_batch_of_one(field)
     if min(batch.shape[2:]) < 5:

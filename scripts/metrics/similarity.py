@@ -7,13 +7,13 @@ from scripts.spatial import warp
 
 
 def lncc(image: Tensor, field: Tensor) -> Tensor:
-    """Squared local correlation of the fixed and the warped moving image, in [0, 1]: a metric that needs no labels.
+    """Squared local normalized cross-correlation (LNCC) of the fixed and the warped moving image.
 
     Args:
-        image: `(2, D, H, W)`, fixed and moving.
-        field: `(3, D, H, W)`, voxels.
+        image: fixed and moving image, `(2, D, H, W)`.
+        field: displacement field, `(3, D, H, W)`, voxels.
 
     Returns:
-        A scalar.
+        Scalar in [0, 1]; linear changes of the intensities do not change it.
     """
     return -LNCCLoss()(warp(image[None, 1:], field[None]), image[None, :1])

@@ -13,17 +13,17 @@ def summarize(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     """Mean and standard deviation of each metric over the pairs.
 
     Args:
-        rows: one mapping per pair: `pair`, its name, then metrics; a metric may be missing or NaN in some rows.
+        rows: one mapping per pair with its name, `pair`, and metrics; a metric may be missing or NaN in some rows.
 
     Returns:
-        `{metric: {"mean": ..., "std": ...}}`, NaN and missing values left out; the standard deviation is that of the
-        population (numpy's, as in Learn2Reg's tables). Both are NaN where no pair has the metric.
+        `{metric: {"mean": ..., "std": ...}}` without NaN and missing values. The standard deviation is that of the
+        population, as in Learn2Reg's tables. Both are NaN if no pair has the metric.
     """
     summary = {}
     for metric in _metrics(rows):
         values = np.array([float(row[metric]) for row in rows if metric in row])
         values = values[~np.isnan(values)]
-        with np.errstate(invalid="ignore"):  # a lost label has an infinite HD95, and inf - inf is NaN, not an accident
+        with np.errstate(invalid="ignore"):  # HD95 may be infinite, see `hd95_per_label`; inf - inf is NaN
             summary[metric] = {
                 "mean": float(values.mean()) if values.size else math.nan,
                 "std": float(values.std()) if values.size else math.nan,
@@ -32,5 +32,5 @@ def summarize(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 
 
 def _metrics(rows: Sequence[Row]) -> list[str]:
-    """Names of all metrics, in order of first appearance."""
+    """Names of all metrics, in the order in which they first appear."""
     return list(dict.fromkeys(key for row in rows for key in row if key != "pair"))

@@ -1,6 +1,6 @@
-"""All metrics by name: what reports, CSV files, comparisons and curves call them, and which direction is better.
+"""All metrics by name: title, unit and number format in reports, tables and curves, and which direction is better.
 
-In files, `NAME_before` is the same metric after the affine map alone.
+In files, `NAME_before` is the same metric after the affine alignment alone.
 """
 
 import math
@@ -16,11 +16,11 @@ class Metric:
     """How a metric is shown.
 
     Attributes:
-        title: its name for people.
-        unit: its unit; empty where it has none.
-        form: format specification of its numbers.
-        better: which values are better; None where neither is.
-        meaning: what it measures, for people who do not know its name.
+        title: name in reports and tables.
+        unit: unit; empty for a metric without one.
+        form: format specification of the numbers, such as `.4f`.
+        better: which values are better; None for a metric without such a direction.
+        meaning: short explanation.
     """
 
     title: str
@@ -35,7 +35,7 @@ class Metric:
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
     def text(self, value: float | None) -> str:
-        """A value without its unit; a dash where there is none."""
+        """Text of a value without its unit; a dash for None."""
         if value is None:
             return NOTHING
         if not math.isfinite(value):
@@ -50,10 +50,10 @@ METRICS = {
     "lncc": Metric("LNCC", "", ".3f", "higher", "similarity: local cross-correlation of the images, 1 is best"),
     "foreground_dice": Metric("Foreground Dice", "", ".3f", "higher", "overlap of the brains or heads, 1 is best"),
     # Where the moving image is above 0, as LUMIR counts.
-    "ndv_percent": Metric("NDV", "%", ".2g", "lower", "volume that is turned inside out"),
+    "ndv_percent": Metric("NDV", "%", ".2g", "lower", "volume that is folded"),
     "folding_percent": Metric("Folding", "%", ".2g", "lower", "voxels whose Jacobian determinant is 0 or less"),
     # In the fixed image's foreground.
-    "foreground_ndv_percent": Metric("NDV in the foreground", "%", ".2g", "lower", "volume that is turned inside out"),
+    "foreground_ndv_percent": Metric("NDV in the foreground", "%", ".2g", "lower", "volume that is folded"),
     "foreground_folding_percent": Metric(
         "Folding in the foreground", "%", ".2g", "lower", "voxels whose Jacobian determinant is 0 or less"
     ),

@@ -1,14 +1,17 @@
-"""Checks of the volumes that metrics take."""
+"""Checks of the arguments of metrics."""
 
 import torch
 from torch import Tensor
 
 
 def as_volume(tensor: Tensor) -> Tensor:
-    """`(D, H, W)` of a volume that may have a channel axis of one.
+    """A volume as `(D, H, W)`, without its channel axis.
+
+    Args:
+        tensor: volume, `(D, H, W)` or `(1, D, H, W)`.
 
     Raises:
-        ValueError: for any other shape.
+        ValueError: if the shape differs from these.
     """
     if tensor.dim() == 4 and tensor.shape[0] == 1:
         return tensor[0]
@@ -18,11 +21,14 @@ def as_volume(tensor: Tensor) -> Tensor:
 
 
 def as_label_map(tensor: Tensor) -> Tensor:
-    """`(D, H, W)` int64 of an integer label map.
+    """A label map as `(D, H, W)` int64.
+
+    Args:
+        tensor: label map, `(D, H, W)` or `(1, D, H, W)`, integers from 0.
 
     Raises:
-        ValueError: for another shape, a float dtype (interpolated labels would be truncated silently), or
-            negative values.
+        ValueError: if the shape differs from these, the dtype is a float (interpolated labels would be truncated), or
+            a value is negative.
     """
     if tensor.is_floating_point():
         raise ValueError(f"a label map has an integer dtype, got {tensor.dtype}")
@@ -33,10 +39,13 @@ def as_label_map(tensor: Tensor) -> Tensor:
 
 
 def as_batch_of_one(field: Tensor) -> Tensor:
-    """`(1, 3, D, H, W)` of one pair's field.
+    """The displacement field of one pair as a batch, `(1, 3, D, H, W)`.
+
+    Args:
+        field: displacement field, `(3, D, H, W)`.
 
     Raises:
-        ValueError: for a shape other than `(3, D, H, W)`.
+        ValueError: if the shape differs from this.
     """
     if field.dim() != 4 or field.shape[0] != 3:
         raise ValueError(f"the field of one pair is (3, D, H, W), got {tuple(field.shape)}")

@@ -1,4 +1,4 @@
-"""What there is to register: one pair of files, a list of pairs, or a Learn2Reg dataset."""
+"""The registrations of a run: one pair of files, a list of pairs, or a Learn2Reg dataset."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ import torch.distributed as dist
 from scripts.datasets import validation_pairs
 from scripts.io import file_sha256, scan_name, source_name
 from scripts.registration.pair import ImageSources, Job
-from scripts.runtime import InputError, rank, share
+from scripts.runtime import InputError, first_line, rank, share
 
 ROLES = ("fixed", "moving")
 _EXTRAS = ("mask", "label", "landmarks")
@@ -30,29 +30,31 @@ def registration_jobs(
 ) -> list[Job]:
     """The jobs of a run.
 
-    The results of one pair go into `output_dir` itself; those of a list or a dataset each into a folder of its own
-    there, and pairs are left out whose results are already there, made from the same files with the same settings.
+    The results of a single pair go into `output_dir` itself, those of a list or a dataset into one folder for each
+    pair. Pairs of a list or a dataset that are finished already, with the same files and settings, are left out.
 
     Args:
         output_dir: folder for the results.
-        files: files of one pair: `fixed`, `moving`, `fixed_mask`, `moving_label` and so on; None where not given.
-        pairs: instead, a CSV file with a header, or a JSON file with a list of objects, of the same names, with paths
-            relative to itself. A column `name` names the folders, `FIXED_MOVING` otherwise.
-        dataset_dir: instead, a Learn2Reg dataset.
-        section: name of a list of pairs in its JSON; its validation pairs where None.
-        settings: what else the results depend on, as `metrics.json` holds it.
+        files: paths for a single pair, by `fixed`, `moving`, `fixed_mask`, `moving_label` and so on; None if not given.
+        pairs: CSV file with these names as header, or JSON file with a list of objects with these keys. Paths are
+            relative to the file. An optional `name` names the folder, by default `FIXED_MOVING`.
+        dataset_dir: Learn2Reg dataset.
+        section: name of a list of pairs in the dataset's JSON; None for its validation pairs.
+        settings: settings that the results depend on, as `metrics.json` contains them.
 
     Returns:
-        The jobs that are left to do.
+        The jobs that are not finished.
 
     Raises:
-        InputError: unless exactly one of the three is given; for a bad list or dataset, or two jobs of one name.
+        InputError: unless exactly one of `files`, `pairs` and `dataset_dir` is given; if a list or dataset is bad, or
+            two jobs have the same name.
     """
     given = {name: str(path) for name, path in files.items() if path is not None}
     if sum((bool(given), pairs is not None, dataset_dir is not None)) != 1 or (given and not set(ROLES) <= set(given)):
         raise InputError("give either --fixed and --moving, or --pairs, or --dataset_dir")
     if given:
-        return [_job(given, lambda name: str(output_dir))]
+        fixed, moving = (_image_files(given, role) for role in ROLES)
+        return [_job(fixed, moving, lambda name: str(output_dir))]
 
     def folder(name: str) -> str:
         return str(Path(output_dir) / name)
@@ -66,42 +68,38 @@ def registration_jobs(
             raise InputError(
                 f"{pairs or dataset_dir}: {count} pairs would be written to {name}; name them in a column 'name'"
             )
-    left = [job for job in jobs if not _is_finished(job, settings or {})]
-    if len(left) < len(jobs):
-        print(f"{len(jobs) - len(left)} of {len(jobs)} pairs are finished already")
-    return left
+    unfinished = [job for job in jobs if not _is_finished(job, settings or {})]
+    if len(unfinished) < len(jobs):
+        print(f"{len(jobs) - len(unfinished)} of {len(jobs)} pairs are finished already")
+    return unfinished
 
 
 def shared_jobs(**arguments: Any) -> list[Job]:
-    """This process's share of the jobs: rank 0 finds out what is left, for a folder may be finished while others look.
+    """This process's part of the jobs. Rank 0 lists them for all, as a pair may be finished before another rank looks.
 
     Args:
-        arguments: of `registration_jobs`.
+        arguments: arguments of `registration_jobs`.
 
     Raises:
-        InputError: see there.
+        InputError: as in `registration_jobs`.
     """
     found = [registration_jobs(**arguments) if rank() == 0 else None]
     dist.broadcast_object_list(found)
     return share(found[0] or [])
 
 
-def _job(paths: Mapping[str, str], folder: Callable[[str], str]) -> Job:
-    name = paths.get("name") or "_".join(scan_name(paths[role]) for role in ROLES)
-    fixed, moving = (
-        ImageSources(image=paths[role], **{extra: paths.get(f"{role}_{extra}") or None for extra in _EXTRAS})
-        for role in ROLES
-    )
+def _job(fixed: ImageSources, moving: ImageSources, folder: Callable[[str], str], name: str | None = None) -> Job:
+    name = name or f"{scan_name(source_name(fixed.image))}_{scan_name(source_name(moving.image))}"
     return Job(name=name, folder=folder(name), fixed=fixed, moving=moving)
 
 
+def _image_files(paths: Mapping[str, str], role: str) -> ImageSources:
+    return ImageSources(image=paths[role], **{extra: paths.get(f"{role}_{extra}") or None for extra in _EXTRAS})
+
+
 def _dataset_jobs(dataset_dir: str, section: str | None, folder: Callable[[str], str]) -> list[Job]:
-    jobs = []
-    for pair in validation_pairs(dataset_dir, section):
-        fixed, moving = (ImageSources(**pair[role]) for role in ROLES)
-        name = "_".join(scan_name(pair[role]["image"]) for role in ROLES)
-        jobs.append(Job(name=name, folder=folder(name), fixed=fixed, moving=moving))
-    return jobs
+    pairs = validation_pairs(dataset_dir, section)
+    return [_job(ImageSources(**pair["fixed"]), ImageSources(**pair["moving"]), folder) for pair in pairs]
 
 
 def _listed_jobs(file: Path, folder: Callable[[str], str]) -> list[Job]:
@@ -120,11 +118,12 @@ def _listed_jobs(file: Path, folder: Callable[[str], str]) -> list[Job]:
         if missing:
             raise InputError(f"{file}: pair {number} has no '{missing[0]}' image; correct it")
         if Path(values.get("name", "x")).name != values.get("name", "x"):
-            raise InputError(f"{file}: pair {number}: the name {values['name']!r} is no name of a folder; correct it")
-        resolved = {
-            k: v if k == "name" else os.path.abspath(file.parent / Path(v).expanduser()) for k, v in values.items()
-        }
-        jobs.append(_job(resolved, folder))
+            raise InputError(
+                f"{file}: pair {number}: the name {values['name']!r} is not the name of a folder; correct it"
+            )
+        paths = {key: os.path.abspath(file.parent / Path(path).expanduser()) for key, path in values.items()}
+        fixed, moving = (_image_files(paths, role) for role in ROLES)
+        jobs.append(_job(fixed, moving, folder, values.get("name")))
     return jobs
 
 
@@ -133,14 +132,14 @@ def _csv_rows(file: Path) -> Sequence[Mapping[str, Any]]:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             return [row for row in csv.DictReader(stream) if any(row.values())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: not a CSV file ({str(error).splitlines()[0]}); repair it") from error
+        raise InputError(f"{file}: not a CSV file ({first_line(error)}); repair it") from error
 
 
 def _json_rows(file: Path) -> Sequence[Mapping[str, Any]]:
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: not a JSON file ({str(error).splitlines()[0]}); repair it") from error
+        raise InputError(f"{file}: not a JSON file ({first_line(error)}); repair it") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(
             f'{file}: want a list such as [{{"fixed": "a.nii.gz", "moving": "b.nii.gz"}}]; '
@@ -150,7 +149,7 @@ def _json_rows(file: Path) -> Sequence[Mapping[str, Any]]:
 
 
 def _is_finished(job: Job, settings: Mapping[str, Any]) -> bool:
-    """Whether its metrics.json, which is written last, tells of the same files and settings."""
+    """Whether the job's metrics.json, which is written last, has the same files and settings."""
     try:
         metrics = json.loads((Path(job.folder) / "metrics.json").read_text(encoding="utf-8"))
         images = zip(ROLES, (job.fixed.image, job.moving.image), strict=True)

@@ -13,18 +13,19 @@ from scripts.runtime import InputError, timed
 from scripts.spatial import bounded_spline, compose, jacobian_determinant, resize_field, warp
 from scripts.spatial.jacobian import TETRAHEDRA
 
-# Coarse to fine: the image's size over that of the grid, knots of the updates in voxels of that grid, and the share of
-# the steps that are done when the level is. At full size a step takes eight times as long as at half the size.
+# Coarse to fine, for each level: size of the image divided by that of the level's grid, distance of the update's knots
+# in voxels of that grid, and the fraction of all steps that are done at the end of the level. A step at full size takes
+# eight times as long as one at half the size.
 LEVELS = ((2, 2, 0.4), (2, 1, 0.8), (1, 2, 0.9), (1, 1, 1.0))
-LEAST_SIZE = 8  # voxels along an axis, below which it is not divided
-ROUND = 25  # steps at most on one update, which moves by no more than BOUND of its knots' distance
-BOUND = 0.4  # see `bounded_spline`
+LEAST_SIZE = 8  # voxels: an axis is not reduced below this size
+ROUND = 25  # maximum number of steps on one update
+BOUND = 0.4  # largest displacement of an update, in distances of its knots, see `bounded_spline`
 LEARNING_RATE = 0.15
-# Of the field, and of its departure from the one given: where ventricles differ much in width, similarity alone loses
-# what the network had found.
+# Weights of the smoothness of the field, and of its difference from the given one. Without the latter, similarity alone
+# makes the network's result worse where ventricles differ much in width.
 SMOOTHNESS_WEIGHT, DEPARTURE_WEIGHT = 1.0, 3.0
-# Tetrahedra are kept above this volume (the identity's is 1; 2 for the central two): halfway between the voxels of the
-# grid the field may be steeper than at them.
+# Tetrahedra with less than this volume are penalized (the identity has 1, its central two 2). It is above 0 because
+# between the voxels of the grid the field may be steeper than at them.
 LEAST_VOLUME, VOLUME_WEIGHT = 0.2, 100.0
 
 
@@ -33,7 +34,7 @@ class Refinement(NamedTuple):
 
     Attributes:
         field: `(1, 3, D, H, W)`, voxels of the fixed grid.
-        similarity_before, similarity_after: LNCC at the image's own size, in [0, 1].
+        similarity_before, similarity_after: LNCC at full size, in [0, 1].
     """
 
     field: Tensor
@@ -42,10 +43,13 @@ class Refinement(NamedTuple):
 
 
 def read_steps(steps: int | str) -> int:
-    """What the option `--refine` says.
+    """Number of steps from the option `--refine`.
+
+    Args:
+        steps: the number, or its text.
 
     Raises:
-        InputError: if it is no whole number from 0.
+        InputError: if it is not a whole number from 0.
     """
     if not str(steps).isdecimal():
         raise InputError(f"--refine {steps}: want a whole number of steps, 0 for no refinement")
@@ -56,8 +60,8 @@ def refine_pair(pair: PredictedPair, steps: int, device: torch.device | str) -> 
     """Refine the field of a pair: see `refine`.
 
     Args:
-        pair: images and field.
-        steps: steps of the optimization; 0 leaves the pair as it is.
+        pair: pair with images and field.
+        steps: number of steps, from 0; with 0 the pair is returned unchanged.
         device: device that computes.
     """
     if steps == 0:
@@ -71,26 +75,26 @@ def refine_pair(pair: PredictedPair, steps: int, device: torch.device | str) -> 
 
 
 def refine(image: Tensor, field: Tensor, steps: int) -> Refinement:
-    """Improve a field by gradient descent on this one pair (Balakrishnan et al., TMI 2019, call it instance-specific).
+    """Improve a field by gradient descent on one pair (instance-specific optimization, Balakrishnan et al., TMI 2019).
 
-    Composes it with updates, bounded splines first of wide knots, then of narrow ones, that minimize LNCC + smoothness
-    of the whole field and of its departure from the one given + lack of volume of its tetrahedra: on images and fields
-    of half the size, at last on whole ones. The result is used only as far as it is better: where it is no more similar
-    than the field given, or folds at more voxels, half of the change is tried, then a quarter and an eighth, and at
-    last the field comes back as it was.
+    The field is composed with updates, bounded splines whose knots become denser. They minimize the LNCC loss, the
+    smoothness loss of the whole field and of its difference from the given one, and a penalty on tetrahedra with little
+    volume, first at half the size, then at full size. The result is accepted if its LNCC is higher and it folds at no
+    more voxels. Otherwise a half, a quarter and an eighth of the change are tried, and at last the given field is
+    returned.
 
     Args:
-        image: `(1, 2, D, H, W)` in [0, 1], fixed and moving, every size at least 3.
-        field: `(1, 3, D, H, W)`, voxels of the fixed grid.
-        steps: of the optimisation, over all rounds.
+        image: fixed and moving image, `(1, 2, D, H, W)` in [0, 1], every size at least 3.
+        field: displacement field, `(1, 3, D, H, W)`, voxels of the fixed grid.
+        steps: number of steps over all levels, from 0.
 
     Returns:
-        A field that is at least as similar and folds at no more voxels, by any of the ten tetrahedra.
+        A field whose LNCC is at least that of the given one, and that folds at no more voxels, by the ten tetrahedra.
     """
     before, folds = lncc(image[0], field[0]).item(), _count_folded(field)
     refined = _optimize(image, field, steps)
-    for shrink in (1.0, 0.5, 0.25, 0.125):
-        candidate = torch.lerp(field, refined, shrink)
+    for fraction in (1.0, 0.5, 0.25, 0.125):
+        candidate = torch.lerp(field, refined, fraction)
         after = lncc(image[0], candidate[0]).item()
         # Comparisons with NaN are false.
         if after > before and _count_folded(candidate) <= folds:
@@ -99,14 +103,14 @@ def refine(image: Tensor, field: Tensor, steps: int) -> Refinement:
 
 
 def _optimize(image: Tensor, field: Tensor, steps: int) -> Tensor:
-    """Optimize level by level; what only a finer grid than a level's can hold of the field stays."""
+    """Optimize level by level; details of the field that are finer than the level's grid are kept."""
     done, given = 0, field
-    for factor, knots, share in LEVELS:
+    for factor, knots, fraction in LEVELS:
         size = [max(n // factor, min(n, LEAST_SIZE)) for n in image.shape[2:]]
         small = interpolate(image, size=size, mode="area")
         origin, start = resize_field(given, size), resize_field(field, size)
         current = start
-        while (count := min(ROUND, round(share * steps) - done)) > 0:
+        while (count := min(ROUND, round(fraction * steps) - done)) > 0:
             current, done = _updated(small, current, origin, knots, count), done + count
         field = field + resize_field(current - start, list(field.shape[2:]))
     return field
@@ -114,7 +118,7 @@ def _optimize(image: Tensor, field: Tensor, steps: int) -> Tensor:
 
 @torch.enable_grad()
 def _updated(image: Tensor, field: Tensor, origin: Tensor, knots: int, steps: int) -> Tensor:
-    """The field after some steps on one update; `origin` is what it may depart from, at a price."""
+    """The field after some steps on one update; its difference from `origin` is penalized."""
     fixed, moving = image.split(1, dim=1)
     size = list(image.shape[2:])
     coefficients = field.new_zeros((1, 3, *(max(n // knots, 1) for n in size)), requires_grad=True)
@@ -126,13 +130,13 @@ def _updated(image: Tensor, field: Tensor, origin: Tensor, knots: int, steps: in
 
     for step in range(steps):
         current = composed()
-        # One of the ten at a time: together they would take longer than all the rest.
+        # One of the ten tetrahedra in each step: all ten would take longer than the rest of the step.
         volume = jacobian_determinant(current, TETRAHEDRA[step % len(TETRAHEDRA)])
         lack = (LEAST_VOLUME - volume).relu().mean()
         rough = SMOOTHNESS_WEIGHT * smoothness(current) + DEPARTURE_WEIGHT * smoothness(current - origin)
         loss = similarity(warp(moving, current), fixed) + rough + VOLUME_WEIGHT * lack
         optimizer.zero_grad()
-        # Summed over the voxels: Adam makes full steps of whatever is not next to zero, which a mean always is.
+        # The sum over the voxels: the gradient of a mean is so small that Adam's eps would shorten the steps.
         (loss * fixed.numel()).backward()
         optimizer.step()
     with torch.no_grad():
@@ -140,6 +144,6 @@ def _updated(image: Tensor, field: Tensor, origin: Tensor, knots: int, steps: in
 
 
 def _count_folded(field: Tensor) -> Tensor:
-    """Voxels with a tetrahedron of no volume or less, of those that are not at the grid's faces."""
+    """Number of voxels with a tetrahedron of zero or negative volume, without those at the grid's faces."""
     folded = torch.stack([jacobian_determinant(field, scheme) <= 0 for scheme in TETRAHEDRA])
     return folded.any(dim=0).sum()

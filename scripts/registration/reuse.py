@@ -1,4 +1,4 @@
-"""What is done with transforms once they are there: moving images and points, other formats, the Jacobian."""
+"""Use of saved transforms: warp images, map points, convert formats, Jacobian determinant."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -44,25 +44,24 @@ def apply(
     inverse: bool = False,
     assume_ras: bool = False,
 ) -> None:
-    """Pull images onto a reference grid.
+    """Resample images on a reference grid.
 
-    The data type of each is kept, with its slope, and the time step of a series. Outside an image the result is 0, as
-    in ANTs; but where all values of an image lie on one side of 0, its smallest. In linear interpolation, voxels that
-    are not finite count as 0.
+    The data type of each image is kept, with its slope, and the time step of a series. Outside an image the result is
+    0, as in ANTs, or the smallest value of an image whose values are all on one side of 0. In linear interpolation,
+    voxels that are not finite count as 0.
 
     Args:
-        transform: one file or several; of several the first is applied first to the reference's points, as with
+        transform: transform file, or several, which are applied to the reference's points in this order, as in
             `antsApplyTransforms -t warp -t affine`.
-        input: images, 4-D series or label maps, in the space that the transform leads to.
-        reference: image that gives the grid.
-        output: file for one input; for several, a folder, in which they keep their names.
-        interpolation: `linear`; `nearest`, which changes no value; or `auto`: nearest for what looks like labels (see
-            `looks_like_labels`).
-        inverse: invert the transform, so that the reference is on its moving side.
-        assume_ras: see `find_space`.
+        input: images, 4-D series or label maps in the space that the transform maps to.
+        reference: image that defines the grid.
+        output: file for one input; for several, a folder where they keep their names.
+        interpolation: `linear`, `nearest`, or `auto`: nearest for label maps (see `looks_like_labels`), else linear.
+        inverse: whether to invert the transform, so that the reference is in its moving space.
+        assume_ras: whether to take files without a world space as RAS, see `find_space`.
 
     Raises:
-        InputError: for bad files, or if the output cannot be written there or would overwrite an input.
+        InputError: if a file is bad, or the output cannot be written or would overwrite an input.
     """
     transforms, inputs = _paths(transform), _paths(input)
     outputs = _outputs(inputs, output)
@@ -70,47 +69,47 @@ def apply(
         check_output(path, [*transforms, *inputs, reference], IMAGE_ENDINGS)
     grid = read_grid(reference, assume_ras)
     images = [open_series(path, assume_ras) for path in inputs]
-    pull = composed(transforms, inverse)
-    if sum(image.count or 1 for image in images) > 1 and not isinstance(pull, Field):
-        # Computed once for all volumes.
-        pull = as_field(pull, grid)
+    whole = composed(transforms, inverse)
+    if sum(image.count or 1 for image in images) > 1 and not isinstance(whole, Field):
+        # The field is computed once for all volumes.
+        whole = as_field(whole, grid)
     for image, path in zip(images, outputs, strict=True):
         mode = interpolation_mode(image, interpolation)
-        save_series(path, moved_volumes(image, grid, pull, mode), grid, image)
+        save_series(path, moved_volumes(image, grid, whole, mode), grid, image)
         print(f"{path}: {mode} interpolation" + (f", {image.count} volumes" if image.count else ""), flush=True)
 
 
 def points(
     transform: Paths, input: str, output: str, space: str | None = None, to: str | None = None, inverse: bool = False
 ) -> None:
-    """Map landmarks from the fixed to the moving space: points go the other way from images.
+    """Map landmarks from the fixed to the moving space: the opposite direction of images.
 
-    Points that are given in the moving space need `inverse`, or the inverse field.
+    Points in the moving space need `inverse`, or the inverse field.
 
     Args:
-        transform: one file or several, as in `apply`.
-        input: CSV of landmarks, mm, in the space that the transform starts from.
-        output: CSV, laid out as the input.
-        space: of the positions in all these files, `ras` or `lps`; by default what their headers say, or else RAS.
-        to: CSV of the same landmarks of the other side, matched by name, or by row where the names differ: prints the
-            target registration error, and adds the columns `distance_before_mm` and `distance_mm` to the output.
-        inverse: invert the transform, so that it takes points of the moving space.
+        transform: transform file, or several, as in `apply`.
+        input: CSV of landmarks, mm, in the space that the transform maps from.
+        output: CSV file to write, with the columns of the input.
+        space: world space of the positions in all CSV files, `ras` or `lps`; by default that of their headers, or RAS.
+        to: CSV of the same landmarks in the other space, matched by name, or by row if the names differ. Prints the
+            target registration error and adds the columns `distance_before_mm` and `distance_mm` to the output.
+        inverse: whether to invert the transform, so that it maps points of the moving space.
 
     Raises:
-        InputError: for bad files, or if the output cannot be written there or would overwrite an input.
+        InputError: if a file is bad, or the output cannot be written or would overwrite an input.
     """
     transforms = _paths(transform)
     check_output(output, [*transforms, input, *([to] if to else [])], (".csv",))
     start = read_points(input, space)
-    target = _partners(start, read_points(to, space), to) if to else None
+    target = _corresponding(start, read_points(to, space), to) if to else None
     end = replace(start, positions=composed(transforms, inverse)(start.positions))
     columns = {}
     if target is not None:
         for when, column, found in (("before", "distance_before_mm", start), ("after", "distance_mm", end)):
             columns[column] = np.linalg.norm(found.positions - target, axis=1)
             known = columns[column][~np.isnan(columns[column])]
-            figures = f"mean {known.mean():.3f}, median {np.median(known):.3f}, max {known.max():.3f} mm"
-            print(f"TRE {when}: {figures}, {len(known)} of {len(target)} landmarks")
+            errors = f"mean {known.mean():.3f}, median {np.median(known):.3f}, max {known.max():.3f} mm"
+            print(f"TRE {when}: {errors}, {len(known)} of {len(target)} landmarks")
     write_points(output, end, space, columns)
     print(f"{output}: {len(end.names)} landmarks")
 
@@ -126,15 +125,15 @@ def convert(
     """Write a transform in another format.
 
     Args:
-        transform: its file.
-        output: the file to write.
-        to: one of `FIELD_FORMATS`.
-        source: likewise; by default what the file says of itself.
-        fixed: fixed image; by default the field's own grid.
-        moving: moving image, where a format needs it.
+        transform: transform file.
+        output: file to write.
+        to: format of the output, from `FIELD_FORMATS`.
+        source: format of the transform, from `FIELD_FORMATS`; by default found from the file.
+        fixed: fixed image; by default the grid of the field.
+        moving: moving image, if a format needs it.
 
     Raises:
-        InputError: for bad files, or if the formats need an image that is not given.
+        InputError: if a file is bad, or a format needs an image that is not given.
     """
     check_output(output, [path for path in (transform, fixed, moving) if path])
     grids = [read_grid(path) if path else None for path in (fixed, moving)]
@@ -144,15 +143,15 @@ def convert(
 
 
 def jacobian(transform: Paths, output: str, reference: str | None = None) -> None:
-    """Map the determinant of a transform's Jacobian, dT/dx, in the fixed space.
+    """Write the determinant of a transform's Jacobian, dT/dx, in the fixed space.
 
     Args:
-        transform: one file or several, as in `apply`.
-        output: NIfTI file, float32.
-        reference: image that gives the grid; by default the field's own.
+        transform: transform file, or several, as in `apply`.
+        output: NIfTI file to write, float32.
+        reference: image that defines the grid; by default that of the field.
 
     Raises:
-        InputError: for bad files, or if no grid is given for a transform without one.
+        InputError: if a file is bad, or there is neither a reference nor a field with a grid.
     """
     transforms = _paths(transform)
     check_output(output, [*transforms, *([reference] if reference else [])], IMAGE_ENDINGS)
@@ -165,14 +164,14 @@ def jacobian(transform: Paths, output: str, reference: str | None = None) -> Non
 
 
 def _paths(text: Paths) -> list[str]:
-    """Files of a list, or with commas between; a file may have a comma in its name, too."""
+    """Paths of a list, or of a text with commas between; a single existing file may have commas in its name."""
     if not isinstance(text, str):
         return [str(path) for path in text]
     return [text] if Path(text).exists() else text.split(",")
 
 
 def _outputs(inputs: Sequence[str], output: str) -> list[str]:
-    """Where the results of the inputs go."""
+    """Path of the result of each input."""
     if len(inputs) == 1:
         return [output]
     if output.endswith(IMAGE_ENDINGS):
@@ -187,13 +186,14 @@ def _outputs(inputs: Sequence[str], output: str) -> list[str]:
 
 
 def composed(paths: Sequence[str], inverse: bool = False) -> Transform:
+    """The transforms of several files as one, the first file's applied first."""
     read = [read_transform(path) for path in paths]
     whole = read[0] if len(read) == 1 else Chain(read[::-1])
     return whole.inverse() if inverse else whole
 
 
 def own_grid(transform: Transform, path: str, option: str) -> Grid:
-    """The grid that a transform's file has, on the side that it starts from."""
+    """The grid of the field that a transform applies first."""
     while isinstance(transform, Chain):
         transform = transform.transforms[-1]
     if not isinstance(transform, Field):
@@ -202,14 +202,14 @@ def own_grid(transform: Transform, path: str, option: str) -> Grid:
 
 
 def interpolation_mode(image: Series, interpolation: str) -> str:
-    """`linear` or `nearest`; for `auto` nearest where an image looks like labels (see `looks_like_labels`)."""
+    """`linear` or `nearest`; for `auto` nearest if an image looks like labels (see `looks_like_labels`)."""
     if interpolation != "auto":
         return interpolation
     return "nearest" if looks_like_labels(next(image.volumes())) else "linear"
 
 
 def moved_volumes(image: Series, grid: Grid, transform: Transform, mode: str) -> Iterator[NDArray[Any]]:
-    """Pull the volumes of an image onto a grid, one by one; see `apply`.
+    """The volumes of an image on a grid, one by one, see `apply`; warns of values that are not finite.
 
     Args:
         image: an image or a series.
@@ -217,22 +217,22 @@ def moved_volumes(image: Series, grid: Grid, transform: Transform, mode: str) ->
         transform: points of the grid to points of the image, RAS mm.
         mode: `linear` or `nearest`.
     """
-    outside, holes = None, 0
+    outside, not_finite = None, 0
     for values in image.volumes():
         if mode == "linear" and values.dtype.kind == "f":
             finite = np.isfinite(values)
-            holes += finite.size - np.count_nonzero(finite)
+            not_finite += finite.size - np.count_nonzero(finite)
             values = np.where(finite, values, values.dtype.type(0))
         if outside is None:
-            # One value for all volumes of a series.
+            # The same value for all volumes of a series.
             outside = 0 if mode == "nearest" else value_outside(values)
         yield resample(values, image.grid.affine, grid, transform, mode, outside)
-    if holes:
-        logger.warning("%s: %d voxels are NaN or infinite; taken as 0", image.path, holes)
+    if not_finite:
+        logger.warning("%s: %d voxels are NaN or infinite; taken as 0", image.path, not_finite)
 
 
-def _partners(start: Points, target: Points, path: str) -> NDArray[np.float64]:
-    """Positions of the same landmarks on the other side, `(N, 3)`; NaN for one that is not there."""
+def _corresponding(start: Points, target: Points, path: str) -> NDArray[np.float64]:
+    """Positions of the same landmarks in the other space, `(N, 3)`, mm; NaN for a landmark that is missing there."""
     positions = dict(zip(target.names, target.positions, strict=True))
     unique = len(positions) == len(target.names) and len(set(start.names)) == len(start.names)
     if unique and not positions.keys().isdisjoint(start.names):
@@ -240,5 +240,5 @@ def _partners(start: Points, target: Points, path: str) -> NDArray[np.float64]:
     if len(start.names) == len(target.names):
         return target.positions
     raise InputError(
-        f"{path}: {len(target.names)} landmarks for {len(start.names)}, and no names that tell which belong together"
+        f"{path}: {len(target.names)} landmarks for {len(start.names)}, and no common names; name them alike"
     )

@@ -1,4 +1,4 @@
-"""The begin of registrations."""
+"""The start of registrations."""
 
 import os
 
@@ -10,15 +10,15 @@ from scripts.runtime import InputError, start
 
 
 def start_registration(output_dir: str | os.PathLike[str], seed: int, threads: int | None) -> None:
-    """Begin registrations, unless their results could not be written.
+    """Set seed and threads, after a check that the results can be written.
 
     Args:
-        output_dir: where results go; made if need be.
-        seed: for Python, NumPy and torch.
-        threads: of the CPU, for torch and SimpleITK; None leaves it to them.
+        output_dir: folder for the results; need not exist.
+        seed: seed for Python, NumPy and torch, from 0.
+        threads: number of CPU threads of torch and SimpleITK, from 1; None leaves it to them.
 
     Raises:
-        InputError: if `output_dir` cannot be written to, or `threads` is no number above 0.
+        InputError: if `output_dir` cannot be written to, or `threads` is not a whole number from 1.
     """
     start(seed)
     check_folder(output_dir)

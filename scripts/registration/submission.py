@@ -15,14 +15,20 @@ from scripts.runtime import InputError, rank
 
 
 def save_submission(registration: MeasuredRegistration, output_dir: str | os.PathLike[str]) -> MeasuredRegistration:
-    """Write the field of a pair as Learn2Reg's evaluation reads it, and its metrics.json into the job's folder.
+    """Write the field of a pair in Learn2Reg's format, and its metrics.json into the job's folder.
 
-    `disp_{fixed}_{moving}.nii.gz`, `(X, Y, Z, 3)` float32, voxels. The ids in the name are the second part of the
-    images' names, `0438` of `OASIS_0438_0000.nii.gz`.
+    The field is `disp_{fixed}_{moving}.nii.gz`, `(X, Y, Z, 3)` float32, voxels. The ids in its name are the second part
+    of the images' names, such as `0438` of `OASIS_0438_0000.nii.gz`.
 
     Args:
-        registration: the results.
-        output_dir: folder for all results; the fields go to `submission` in it.
+        registration: the registration.
+        output_dir: folder for all results; the field goes to `submission` in it.
+
+    Returns:
+        The same registration.
+
+    Raises:
+        InputError: if an image has a name without an id.
     """
     folder = Path(output_dir) / "submission"
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,18 +40,18 @@ def save_submission(registration: MeasuredRegistration, output_dir: str | os.Pat
 
 
 def zip_submission(output_dir: str | os.PathLike[str], dataset_dir: str, section: str | None = None) -> None:
-    """Check the fields of `save_submission` against the dataset JSON and zip them as the challenge asks.
+    """Check the fields of `save_submission` against the dataset's JSON and zip them for the challenge.
 
     Args:
-        output_dir: folder of `save_submission`; gets `submission.zip`, one folder of fields.
+        output_dir: folder of `save_submission`; `submission.zip` is written into it.
         dataset_dir: Learn2Reg dataset.
-        section: name of a list of pairs in its JSON; its validation pairs where None.
+        section: name of a list of pairs in the dataset's JSON; None for its validation pairs.
 
     Raises:
-        InputError: for a field that is missing, not asked for, of another shape or type, or not finite.
+        InputError: if a field is missing, is of no pair in the JSON, has another shape or type, or is not finite.
     """
     if rank() > 0:
-        return  # one process does it for all
+        return  # rank 0 writes for all processes
     folder, archive = Path(output_dir) / "submission", Path(output_dir) / "submission.zip"
     wanted = {
         submission_name(pair["fixed"]["image"], pair["moving"]["image"]): pair["fixed"]["image"]
@@ -59,19 +65,23 @@ def zip_submission(output_dir: str | os.PathLike[str], dataset_dir: str, section
         if names:
             raise InputError(f"{folder / min(names)}: {problem} (and {len(names) - 1} more); not zipped")
     for name, fixed in wanted.items():
-        _check_submitted(folder / name, open_image(fixed).shape[:3])
+        _check_field(folder / name, open_image(fixed).shape[:3])
     # Stored: the fields are compressed already.
-    with whole_file(archive) as made, zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as bundle:
+    with whole_file(archive) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as file:
         for name in sorted(wanted):
-            bundle.write(folder / name, f"submission/{name}")
+            file.write(folder / name, f"submission/{name}")
     print(f"{len(wanted)} fields, checked: {archive}")
 
 
 def submission_name(fixed: str, moving: str) -> str:
-    """`disp_{fixed}_{moving}.nii.gz` for the paths of two images.
+    """File name of a pair's field, `disp_{fixed}_{moving}.nii.gz`.
+
+    Args:
+        fixed: path of the fixed image.
+        moving: path of the moving image.
 
     Raises:
-        InputError: for an image that is not named `DATASET_ID_MODALITY`, as Learn2Reg's are.
+        InputError: if an image is not named `DATASET_ID_MODALITY`, as Learn2Reg's are.
     """
     ids = []
     for image in (fixed, moving):
@@ -82,11 +92,12 @@ def submission_name(fixed: str, moving: str) -> str:
     return f"disp_{ids[0]}_{ids[1]}.nii.gz"
 
 
-def _check_submitted(path: Path, shape: Sequence[int]) -> None:
+def _check_field(path: Path, shape: Sequence[int]) -> None:
+    """Check shape, type and values of a field for a fixed image of this shape."""
     image = open_image(path)
     if image.shape != (*shape, 3) or image.get_data_dtype() != np.float32:
         raise InputError(
-            f"{path}: {image.shape} {image.get_data_dtype()}, while the fixed image asks for {(*shape, 3)} float32"
+            f"{path}: {image.shape} {image.get_data_dtype()}, but the fixed image needs {(*shape, 3)} float32"
         )
     if not np.isfinite(np.asarray(image.dataobj)).all():
-        raise InputError(f"{path}: holds NaN or infinity")
+        raise InputError(f"{path}: contains NaN or infinity")

@@ -1,4 +1,4 @@
-"""The table of many registrations."""
+"""The table of all registrations in a folder."""
 
 import json
 import os
@@ -12,13 +12,13 @@ from scripts.runtime import rank, wait_for_others
 
 
 class RegistrationTable:
-    """Write `summary.csv` and `summary.json` of all registrations in a folder, finished now or before.
+    """Write `summary.csv` and `summary.json` of all registrations in a folder, from this run and earlier ones.
 
-    A row per pair with the figures of its `metrics.json` and the seconds that it took. Nothing is written for a single
-    pair, whose results lie in the folder itself.
+    Each pair has a row with the metrics of its `metrics.json` and the seconds of its registration. Nothing is written
+    for a single pair, whose results are in `output_dir` itself.
 
     Args:
-        output_dir: holds a folder for each pair.
+        output_dir: folder with one folder for each pair.
     """
 
     def __init__(self, output_dir: str | os.PathLike[str]) -> None:
@@ -29,7 +29,7 @@ class RegistrationTable:
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine | None = None) -> None:
-        """Write the table, when all processes are done."""
+        """Write the table when all processes have finished their pairs."""
         wait_for_others()
         if rank() > 0:
             return

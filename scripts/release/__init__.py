@@ -1,1 +1,1 @@
-"""What is handed on: the network in other formats, the bundle as the Model Zoo wants it."""
+"""Releases: the network in other formats, and the bundle as a submission to the Model Zoo."""

@@ -1,4 +1,4 @@
-"""The network in the formats of other runtimes: made, checked against eager mode, and timed beside it."""
+"""Export of the network to other runtimes, with its accuracy and time compared with eager mode."""
 
 import time
 import warnings
@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.jit import TracerWarning
 
-from scripts.io import load_weights, read_configs, whole_file, write_complete
+from scripts.evaluation.markdown import markdown_table, write_markdown
+from scripts.io import load_weights, read_configs, whole_file
 from scripts.registration import start_registration
 from scripts.synthesis import phantom_anatomy, virtual_pair
 
-EXAMPLE = (48, 64, 80)  # what is traced
-CHECKED = ((96, 112, 96), (64, 96, 80))  # other sizes; the first is timed, too
+EXAMPLE = (48, 64, 80)  # image size for tracing, voxels
+CHECKED = ((96, 112, 96), (64, 96, 80))  # sizes of the images that fields are compared on; the first is timed
 ROUNDS = 3
 TOLERANCE = 1e-3  # voxels
 
@@ -28,10 +29,10 @@ class Format(NamedTuple):
     """A format that the network is exported to.
 
     Attributes:
-        file: its name.
-        write: writes the file from the network.
-        load: reads the file back into what computes the field from the image.
-        lacks: what it needs and is not installed; empty if nothing.
+        file: name of the file.
+        write: function that writes the network to a file.
+        load: function that reads the file and returns a function from the images to the field.
+        lacks: function that returns which packages are missing and how to install them; empty if none is.
     """
 
     file: str
@@ -49,50 +50,47 @@ def exports(
     """Export the network to every format, in float32 on the CPU, and write `exports.md`: size, difference, speed.
 
     Args:
-        output_dir: where the files go.
-        weights: of the network.
-        config_file: whose `network_def` is exported; or several files, with commas between.
-        threads: of the CPU.
+        output_dir: folder for the files.
+        weights: weights file of the network.
+        config_file: config that defines the network, `network_def`; or several files with commas between.
+        threads: number of CPU threads, from 1; None leaves it to torch.
 
     Raises:
-        InputError: for bad files or arguments.
-        RuntimeError: if a format's field is further than `TOLERANCE` from that of eager mode.
+        InputError: if a file or an argument is bad.
+        RuntimeError: if the field of a format differs from that of eager mode by more than `TOLERANCE`.
     """
     start_registration(output_dir, 0, threads)
     Path(output_dir).mkdir(parents=True, exist_ok=True)
     network = load_weights(read_configs(config_file).get_parsed_content("network_def"), weights).eval()
     with torch.no_grad():
-        runs: dict[str, Run] = {"eager": network, **_made(network, Path(output_dir))}
+        runs: dict[str, Run] = {"eager": network, **_exported(network, Path(output_dir))}
         images = [example_image(size) for size in CHECKED]
         differences = largest_differences(runs, images)
         seconds = alternating_seconds(runs, images[0])
-    text = _table(runs, differences, seconds, Path(output_dir))
-    path = Path(output_dir) / "exports.md"
-    write_complete(path, lambda file: print(text, end="", file=file))
-    print(f"\n{text}\ntable: {path}")
+    write_markdown(Path(output_dir) / "exports.md", _table(runs, differences, seconds, Path(output_dir)))
     wrong = [name for name, difference in differences.items() if not difference <= TOLERANCE]
     if wrong:
         raise RuntimeError(f"{', '.join(wrong)}: further than {TOLERANCE} voxel from eager mode")
 
 
 def example_image(size: tuple[int, int, int]) -> Tensor:
-    """Two virtual people, `(1, 2, *size)`."""
+    """A pair of virtual brains, `(1, 2, *size)` in [0, 1]."""
     pair = virtual_pair(phantom_anatomy(size), seed=0)
     return torch.cat([pair.fixed.image, pair.moving.image], dim=1)
 
 
 def largest_differences(runs: Mapping[str, Run], images: Sequence[Tensor]) -> dict[str, float]:
-    """How far each field is from that of `eager` at most, over all images, in voxels."""
-    worst = dict.fromkeys(runs, 0.0)
+    """Largest distance of the fields of each format from those of `eager`, over all images, voxels."""
+    largest = dict.fromkeys(runs, 0.0)
     for image in images:
         expected = runs["eager"](image)
         for name, run in runs.items():
-            worst[name] = max(worst[name], (run(image) - expected).norm(dim=1).max().item())
-    return worst
+            largest[name] = max(largest[name], (run(image) - expected).norm(dim=1).max().item())
+    return largest
 
 
 def alternating_seconds(runs: Mapping[str, Run], image: Tensor) -> dict[str, list[float]]:
-    """CPU seconds of all threads, `ROUNDS` times each, in turn, so that other load on the machine hits all alike."""
+    """CPU seconds of all threads, `ROUNDS` for each format, alternately, so that other load affects all equally."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(ROUNDS):
         for name, run in runs.items():
@@ -102,7 +100,8 @@ def alternating_seconds(runs: Mapping[str, Run], image: Tensor) -> dict[str, lis
     return seconds
 
 
-def _made(network: nn.Module, folder: Path) -> dict[str, Run]:
+def _exported(network: nn.Module, folder: Path) -> dict[str, Run]:
+    """Write the network in every format whose packages are installed, and load it again."""
     runs: dict[str, Run] = {}
     for name, format_ in FORMATS.items():
         if lacking := format_.lacks():
@@ -118,29 +117,24 @@ def _made(network: nn.Module, folder: Path) -> dict[str, Run]:
 def _table(
     runs: Mapping[str, Run], differences: Mapping[str, float], seconds: Mapping[str, Sequence[float]], folder: Path
 ) -> str:
-    lines = [
-        "| format | file | MB | largest difference from eager (voxel) | CPU seconds | ÷ eager |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    header = ["format", "file", "MB", "largest difference from eager (voxel)", "CPU seconds", "÷ eager"]
+    rows = []
     for name in runs:
         file = FORMATS[name].file if name in FORMATS else ""
         size = f"{(folder / file).stat().st_size / 1e6:.1f}" if file else ""
         ratio = median(own / eager for own, eager in zip(seconds[name], seconds["eager"], strict=True))
-        figures = f"{differences[name]:.1e} | {median(seconds[name]):.2f} | {ratio:.2f}"
-        lines.append(f"| {name} | {file} | {size} | {figures} |")
+        rows.append([name, file, size, f"{differences[name]:.1e}", f"{median(seconds[name]):.2f}", f"{ratio:.2f}"])
     checked = " and ".join("×".join(map(str, size)) for size in CHECKED)
-    return (
-        "\n".join([*lines, "", f"Differences at {checked}, seconds at the first; {torch.get_num_threads()} threads."])
-        + "\n"
-    )
+    note = f"Differences at {checked}, seconds at the first; {torch.get_num_threads()} threads."
+    return f"{markdown_table(header, rows)}\n{note}\n"
 
 
 def _write_onnx(network: nn.Module, file: Path) -> None:
-    # Not by torch.export, the default: with sizes that may change it reasons about this network for more than ten
-    # minutes. GridSample knows volumes from opset 20 on.
+    # Not by torch.export, the default: with variable sizes it takes more than ten minutes for this network. GridSample
+    # supports volumes from opset 20 on.
     every_size = {2: "x", 3: "y", 4: "z"}
     with warnings.catch_warnings():
-        # What is a constant for the tracer is checked at other sizes.
+        # The tracer warns of values that it takes as constants; the comparison at other sizes checks them.
         warnings.simplefilter("ignore", TracerWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(

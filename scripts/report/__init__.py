@@ -1,6 +1,6 @@
 """Quality control: the report and the verdict of a registration, and the curves of a training.
 
-Arrays are on RAS axes, `(X, Y, Z)`; fields are `(3, X, Y, Z)` in voxels, pull-back.
+Arrays are `(X, Y, Z)` on RAS axes. Displacement fields are `(3, X, Y, Z)` in voxels: moved(x) = moving(x + field(x)).
 """
 
 from scripts.report.commands import Reuse, reuse_commands

@@ -1,48 +1,48 @@
-"""Drawings that are no pictures of brains: they follow the page's colours, so they are SVG and HTML."""
+"""The histogram and the color scale of a report. As SVG and HTML they follow the page's light or dark colors."""
 
 import numpy as np
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
-from scripts.report.pictures import MOST_CHANGE
-from scripts.report.style import DIVERGING, LOUD
+from scripts.report.pictures import LARGEST_CHANGE
+from scripts.report.style import DIVERGING, MAGENTA
 
 _BARS = 40
 
 
 def histogram(lengths: NDArray[np.floating]) -> str:
-    """Distribution of displacements as SVG, bars from 0 to the longest, and in words.
+    """Histogram of displacements from 0 to the longest, as SVG, and a sentence with three of its percentiles.
 
     Args:
-        lengths: `(N,)`, mm; what is not finite is left out.
+        lengths: lengths of displacements, `(N,)`, mm; values that are not finite are left out.
     """
     lengths = lengths[np.isfinite(lengths)]
     if not lengths.size:
         return "<p>There is no foreground to measure in.</p>"
     longest = max(float(lengths.max()), 0.1)
-    counts, borders = np.histogram(lengths, bins=_BARS, range=(0.0, longest))
+    counts, edges = np.histogram(lengths, bins=_BARS, range=(0.0, longest))
     bars = [
         _bar(index, count / counts.max(), f"{low:.1f} to {high:.1f} mm: {100 * count / lengths.size:.1f} %")
-        for index, (count, low, high) in enumerate(zip(counts, borders[:-1], borders[1:], strict=True))
+        for index, (count, low, high) in enumerate(zip(counts, edges[:-1], edges[1:], strict=True))
     ]
     ticks = "".join(f"<span>{tick:.1f} mm</span>" for tick in np.linspace(0, longest, 5))
-    half, most = np.percentile(lengths, (50, 95))
-    words = (
-        f"Half of the foreground moves by less than {half:.1f} mm, 95 % by less than {most:.1f} mm; "
+    median, percentile95 = np.percentile(lengths, (50, 95))
+    summary = (
+        f"Half of the foreground moves by less than {median:.1f} mm, 95 % by less than {percentile95:.1f} mm; "
         f"the longest displacement is {lengths.max():.1f} mm."
     )
     return (
         f'<div class="histogram"><svg viewBox="0 0 {_BARS} 1" preserveAspectRatio="none" role="img" '
-        f'aria-label="Histogram: {words}">\n' + "\n".join(bars) + "\n</svg>"
-        f'<div class="ticks faint">{ticks}</div></div>\n<p>{words}</p>'
+        f'aria-label="Histogram: {summary}">\n' + "\n".join(bars) + "\n</svg>"
+        f'<div class="ticks muted">{ticks}</div></div>\n<p>{summary}</p>'
     )
 
 
-def colour_scale() -> str:
-    """What the colours of the Jacobian map say, as HTML."""
-    stops = ", ".join(to_hex(DIVERGING(place)) for place in np.linspace(0, 1, 13))
+def color_scale() -> str:
+    """Color scale of the Jacobian map, as HTML."""
+    stops = ", ".join(to_hex(DIVERGING(position)) for position in np.linspace(0, 1, 13))
     ratios = ("1/3", "1/2", "1", "2", "3")
-    values = np.log([1 / 3, 1 / 2, 1, 2, 3]) / np.log(MOST_CHANGE)
+    values = np.log([1 / 3, 1 / 2, 1, 2, 3]) / np.log(LARGEST_CHANGE)
     ticks = "".join(
         f'<span style="left: {50 + 50 * value:.1f}%">{ratio}</span>'
         for ratio, value in zip(ratios, values, strict=True)
@@ -50,10 +50,10 @@ def colour_scale() -> str:
     return (
         f'<div class="scale"><div class="bar" style="background: linear-gradient(90deg, {stops})"></div>'
         f'<div class="ticks">{ticks}</div>'
-        '<div class="ways"><span>smaller in the moving scan</span><span>larger in the moving scan</span></div>'
-        f'<p><span class="swatch" style="background: {LOUD}"></span> folded: the determinant is 0 or less</p></div>'
+        '<div class="ends"><span>smaller in the moving scan</span><span>larger in the moving scan</span></div>'
+        f'<p><span class="swatch" style="background: {MAGENTA}"></span> folded: the determinant is 0 or less</p></div>'
     )
 
 
-def _bar(index: int, share: float, words: str) -> str:
-    return f'<rect x="{index}" y="{1 - share:.4f}" width="0.95" height="{share:.4f}"><title>{words}</title></rect>'
+def _bar(index: int, height: float, title: str) -> str:
+    return f'<rect x="{index}" y="{1 - height:.4f}" width="0.95" height="{height:.4f}"><title>{title}</title></rect>'

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-# Tool, note, commands, and how its language quotes a path. The warp holds the affine, too, so nothing else is needed.
+# Tool, note, commands, and the function that quotes a path in their language. The warp contains the affine map, so no
+# other transform file is needed.
 _TEMPLATES: tuple[tuple[str, str, str, Callable[[str], str]], ...] = (
     (
         "This tool",
         "From the bundle's folder. Images, label maps (values stay exact) and 4-D series; inverse_warp.nii.gz, beside"
-        " the warp, takes things from the fixed to the moving space.",
+        " the warp, maps images of the fixed space into the moving one.",
         "python -m scripts apply --transform $WARP --input $M --reference $F --output moved_again.nii.gz",
         shlex.quote,
     ),
@@ -52,7 +53,13 @@ _TEMPLATES: tuple[tuple[str, str, str, Callable[[str], str]], ...] = (
 
 @dataclass(frozen=True)
 class Reuse:
-    """How one tool applies the warp."""
+    """Commands of one tool that apply the warp.
+
+    Attributes:
+        tool: name of the tool.
+        note: advice on the commands, plain text.
+        text: the commands, one a line.
+    """
 
     tool: str
     note: str
@@ -62,14 +69,17 @@ class Reuse:
 def reuse_commands(
     fixed: str | os.PathLike[str], moving: str | os.PathLike[str], folder: str | os.PathLike[str]
 ) -> list[Reuse]:
-    """Commands that pull something from the moving image's space into the fixed one's, by `folder/warp.nii.gz`.
+    """Commands that resample an image of the moving space on the fixed image's grid, by `folder/warp.nii.gz`.
 
-    Paths are made absolute, so the commands work from any folder, into which their results go.
+    Paths are made absolute, so the commands run from any folder. Results go to the folder that they run in.
 
     Args:
         fixed: path of the fixed image.
         moving: path of the moving image.
-        folder: where the registration's results are.
+        folder: folder of the registration's results.
+
+    Returns:
+        One entry for each tool.
     """
     names = {"F": fixed, "M": moving, "WARP": Path(folder) / "warp.nii.gz"}
     paths = {name: os.path.abspath(path) for name, path in names.items()}

@@ -1,4 +1,4 @@
-"""The course of a training: loss and validation scores over epochs."""
+"""Curves of a training: loss and validation metrics over epochs."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,28 +10,28 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from scripts.metrics import METRICS
-from scripts.report.style import ACCENT, FAINT, GROUND, LINE, TEXT, WARM
+from scripts.report.style import AMBER, BACKGROUND, BLUE, MUTED, ORANGE, TEXT
 
-# Metrics of the history and their colors.
-_SHOWN = {"loss": LINE, "dice": ACCENT, "ndv_percent": WARM}
+# Metrics of the history that have a panel, and the color of each.
+_SHOWN = {"loss": BLUE, "dice": AMBER, "ndv_percent": ORANGE}
 
 
 def loss_curve(path: str | os.PathLike[str], history: Sequence[Mapping[str, float]]) -> None:
     """Draw the training loss and, where the history has them, validation Dice and non-diffeomorphic volume (NDV).
 
     Args:
-        path: the PNG to write, 900 pixels wide.
-        history: one mapping per epoch with `epoch` and `loss`, and in the epochs that were validated `dice`
-            and `ndv_percent`.
+        path: PNG file to write, 900 pixels wide.
+        history: one mapping per epoch, with `epoch` (from 1) and `loss`, and after a validation `dice` (0 to 1) and
+            `ndv_percent` (0 to 100).
 
     Raises:
-        ValueError: for an empty history.
+        ValueError: if the history is empty.
     """
     if not history:
         raise ValueError("there is no epoch to draw")
     shown = [name for name in _SHOWN if any(name in epoch for epoch in history)]
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
-    figure = Figure(figsize=(9, 0.7 + 1.9 * len(shown)), dpi=100, facecolor=GROUND, layout=layout)
+    figure = Figure(figsize=(9, 0.7 + 1.9 * len(shown)), dpi=100, facecolor=BACKGROUND, layout=layout)
     panels = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
     for axes, name in zip(panels, shown, strict=True):
         points = [(epoch["epoch"], epoch[name]) for epoch in history if name in epoch]
@@ -39,26 +39,26 @@ def loss_curve(path: str | os.PathLike[str], history: Sequence[Mapping[str, floa
         _draw(axes, points, metric.heading if name == "loss" else f"validation {metric.heading}", _SHOWN[name])
         best = max if metric.better == "higher" else min
         _mark(axes, best(points, key=lambda point: point[1]))
-    panels[-1].set_xlabel("epoch", color=FAINT, size=9)
+    panels[-1].set_xlabel("epoch", color=MUTED, size=9)
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     FigureCanvasAgg(figure).print_png(path)
 
 
-def _draw(axes: Axes, points: Sequence[tuple[float, float]], name: str, colour: str) -> None:
+def _draw(axes: Axes, points: Sequence[tuple[float, float]], name: str, color: str) -> None:
     epochs, values = zip(*points, strict=True)
-    few = len(points) <= 40
-    axes.plot(epochs, values, color=colour, linewidth=1.6, marker="o" if few else "", markersize=3.5)
-    axes.set_facecolor(GROUND)
+    has_markers = len(points) <= 40
+    axes.plot(epochs, values, color=color, linewidth=1.6, marker="o" if has_markers else "", markersize=3.5)
+    axes.set_facecolor(BACKGROUND)
     axes.set_title(name, loc="left", color=TEXT, size=10)
-    axes.tick_params(colors=FAINT, labelsize=8.5, length=0)
-    axes.grid(color=FAINT, alpha=0.2, linewidth=0.6)
+    axes.tick_params(colors=MUTED, labelsize=8.5, length=0)
+    axes.grid(color=MUTED, alpha=0.2, linewidth=0.6)
     axes.margins(x=0.03, y=0.18)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
 
 def _mark(axes: Axes, point: tuple[float, float]) -> None:
-    """Ring the best point, and write it at the right of the panel's title."""
+    """Draw a ring around the best point, and write its value at the right of the panel's title."""
     epoch, value = point
     axes.plot(epoch, value, marker="o", markersize=9, markerfacecolor="none", markeredgecolor=TEXT, linestyle="")
-    axes.set_title(f"best {value:.4g} at epoch {epoch:g}", loc="right", color=FAINT, size=9)
+    axes.set_title(f"best {value:.4g} at epoch {epoch:g}", loc="right", color=MUTED, size=9)

@@ -1,4 +1,4 @@
-"""The report of one registration: a single page that opens offline and tells whether the result can be used."""
+"""The report of one registration: one HTML file that opens offline and says whether the result can be used."""
 
 import base64
 import hashlib
@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.io import scan_name, write_complete
-from scripts.report.charts import colour_scale, histogram
+from scripts.report.charts import color_scale, histogram
 from scripts.report.commands import Reuse
 from scripts.report.panels import FOREGROUND, panels
 from scripts.report.tables import inputs_table, key_metrics, metrics_table, timings_table, versions_table
 
-_HERE = Path(__file__).parent
+_ASSETS = Path(__file__).parent
 _VERDICTS = {"pass": ("✓", "Pass"), "look": ("!", "Look"), "fail": ("✗", "Fail")}
 
 
@@ -32,23 +32,23 @@ def registration_report(
     commands: Sequence[Reuse],
     spacing: float = 1.0,
 ) -> None:
-    """Write the report: verdict, pictures in three planes, figures, headers, and commands that reuse the warp.
+    """Write the report: verdict, pictures in three planes, metrics, headers, and commands that reuse the warp.
 
-    Nothing in it is loaded from elsewhere, and the same input makes the same bytes. It appears under its name only
-    when it is complete. The volumes are on the network's grid: RAS axes, every size at least 3.
+    The page loads nothing from elsewhere, and the same input gives the same bytes. The file is complete or not there
+    at all. The volumes are on the network's grid: RAS axes, every size at least 3.
 
     Args:
-        path: the HTML file to write.
-        fixed: `(X, Y, Z)` in [0, 1], the background darkest.
-        before: the same, the moving image after the affine alignment.
-        moved: the same, after the deformable part, too.
-        field: `(3, X, Y, Z)`, the deformable part, voxels.
-        metrics: content of metrics.json; what is missing or None in it is left out or shown as a dash.
-        commands: see `reuse_commands`.
-        spacing: edge of the grid's voxels, mm.
+        path: HTML file to write.
+        fixed: fixed image, `(X, Y, Z)` in [0, 1], background 0.
+        before: moving image after the affine alignment, the same shape and range.
+        moved: moving image after affine alignment and deformation, the same shape and range.
+        field: displacement field of the deformable part, `(3, X, Y, Z)`, voxels.
+        metrics: content of metrics.json; an entry that is missing or None is left out or shown as a dash.
+        commands: commands to show, see `reuse_commands`.
+        spacing: edge length of the grid's cubic voxels, mm.
 
     Raises:
-        ValueError: for shapes that do not fit each other, or a verdict that is none.
+        ValueError: if shapes do not fit each other, or `metrics["verdict"]` is not pass, look or fail.
     """
     if fixed.ndim != 3 or not fixed.shape == before.shape == moved.shape or field.shape != (3, *fixed.shape):
         raise ValueError(
@@ -60,7 +60,7 @@ def registration_report(
     parts = {
         **_head(metrics),
         **panels(fixed, before, moved, field),
-        "scale": colour_scale(),
+        "scale": color_scale(),
         "histogram": histogram(spacing * np.linalg.norm(field[:, fixed > FOREGROUND], axis=0)),
         "tiles": key_metrics(metrics),
         "metrics": metrics_table(metrics),
@@ -74,7 +74,7 @@ def registration_report(
 
 
 def scan_names(fixed: str, moving: str) -> tuple[str, str]:
-    """Short names of two files: without folder and ending, but with both where they would be the same."""
+    """Short names of two image files: without folder and suffix, or with both where they would be the same."""
     names = [scan_name(path) for path in (fixed, moving)]
     if names[0] == names[1]:
         names = ["/".join(Path(path).parts[-2:]) for path in (fixed, moving)]
@@ -88,7 +88,7 @@ def _head(metrics: Mapping[str, Any]) -> dict[str, str]:
     return {
         "style": _asset("report.css"),
         "script": script,
-        # The page's policy lets only this script run, should a file name ever smuggle in another.
+        # The page's content security policy allows this script only, so none in a file name can run.
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "verdict": metrics["verdict"],
         "verdict_sign": sign,
@@ -104,9 +104,9 @@ def _command(index: int, command: Reuse) -> str:
         f'<div class="command"><h3>{escape(command.tool)}</h3>'
         f'<button type="button" class="copy" data-copy="command-{index}" aria-label="Copy the {escape(command.tool)} '
         f'command">Copy</button><pre id="command-{index}" tabindex="0">{escape(command.text)}</pre>'
-        f'<p class="faint">{escape(command.note)}</p></div>'
+        f'<p class="muted">{escape(command.note)}</p></div>'
     )
 
 
 def _asset(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
+    return (_ASSETS / name).read_text(encoding="utf-8")

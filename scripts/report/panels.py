@@ -1,4 +1,4 @@
-"""The rows of pictures of a report: three sections of everything that there is to see, as HTML."""
+"""The rows of pictures of a report, as HTML: each shows an axial, a coronal and a sagittal section."""
 
 import numpy as np
 import torch
@@ -9,14 +9,14 @@ from scripts.report.pictures import (
     checkerboard_picture,
     data_uri,
     edges_picture,
-    grey_picture,
+    gray_picture,
     grid_picture,
     jacobian_picture,
 )
 from scripts.report.sections import Section, best_sections, deformed_grid
 from scripts.spatial import jacobian_determinant
 
-FOREGROUND = 0.05  # of the brightness range: what is brighter is brain or head
+FOREGROUND = 0.05  # intensity in [0, 1] above which a voxel is brain or head
 
 _NAMES = {
     "fixed": "fixed scan",
@@ -27,28 +27,27 @@ _NAMES = {
     "grid": "grid deformed by the registration",
     "jacobian": "local change of volume",
 }
-_FLICKER = ("fixed", "before", "after")
+_COMPARED = ("fixed", "before", "after")  # images that the reader switches between, in one place
 
 
 def panels(fixed: NDArray, before: NDArray, moved: NDArray, field: NDArray) -> dict[str, str]:
-    """Figures of three planes for each part of the page.
+    """Rows of three pictures for each part of the page.
 
     Args:
-        fixed: `(X, Y, Z)` in [0, 1], RAS axes, voxels of 1 mm; so are the next two.
-        before: moving image after the affine alignment.
-        moved: after the deformable part, too.
-        field: `(3, X, Y, Z)`, voxels.
+        fixed: fixed image, `(X, Y, Z)` in [0, 1], RAS axes, cubic voxels.
+        before: moving image after the affine alignment, the same shape and range.
+        moved: moving image after affine alignment and deformation, the same shape and range.
+        field: displacement field of the deformable part, `(3, X, Y, Z)`, voxels.
 
     Returns:
         HTML for `compare`, `checkerboard`, `edges`, `grid` and `jacobian`.
     """
     brain = fixed > FOREGROUND
     sections = best_sections(brain, brain | (before > FOREGROUND))
-    drawn = [_draw(section, fixed, before, moved, field) for section in sections]
-    rows = {name: [_figure(s, _picture(s, p, name)) for s, p in zip(sections, drawn, strict=True)] for name in drawn[0]}
-    for name in _FLICKER:
-        del rows[name]
-    rows["compare"] = [_figure(s, _flicker(s, p)) for s, p in zip(sections, drawn, strict=True)]
+    drawn = [(section, _draw(section, fixed, before, moved, field)) for section in sections]
+    rows = {"compare": [_figure(section, _compared(section, pictures)) for section, pictures in drawn]}
+    for name in ("checkerboard", "edges", "grid", "jacobian"):
+        rows[name] = [_figure(section, _picture(section, pictures, name)) for section, pictures in drawn]
     return {name: "\n".join(figures) for name, figures in rows.items()}
 
 
@@ -56,9 +55,9 @@ def section_determinant(section: Section, field: NDArray[np.float32]) -> NDArray
     """Jacobian determinant in a section, `(rows, columns)`.
 
     Args:
-        section: where to cut.
-        field: `(3, X, Y, Z)`, voxels; every size at least 3. Its outermost voxels, which have no central differences,
-            take their neighbours' determinant.
+        section: plane and position of the section.
+        field: displacement field, `(3, X, Y, Z)`, voxels, every size at least 3. The outermost voxels have no central
+            differences and take the determinant of their neighbors.
     """
     across = section.plane.across
     last = field.shape[across + 1] - 2
@@ -70,32 +69,32 @@ def section_determinant(section: Section, field: NDArray[np.float32]) -> NDArray
 
 
 def _draw(section: Section, fixed: NDArray, before: NDArray, moved: NDArray, field: NDArray) -> dict[str, Image.Image]:
-    target, start, result = (section.cut(image) for image in (fixed, before, moved))
+    fixed, before, moved = (section.cut(image) for image in (fixed, before, moved))
     return {
-        "fixed": grey_picture(target),
-        "before": grey_picture(start),
-        "after": grey_picture(result),
-        "checkerboard": checkerboard_picture(target, result),
-        "edges": edges_picture(target, result),
-        "grid": grid_picture(target, deformed_grid(section, field)),
-        "jacobian": jacobian_picture(section_determinant(section, field), target > FOREGROUND),
+        "fixed": gray_picture(fixed),
+        "before": gray_picture(before),
+        "after": gray_picture(moved),
+        "checkerboard": checkerboard_picture(fixed, moved),
+        "edges": edges_picture(fixed, moved),
+        "grid": grid_picture(fixed, deformed_grid(section, field)),
+        "jacobian": jacobian_picture(section_determinant(section, field), fixed > FOREGROUND),
     }
 
 
 def _figure(section: Section, content: str) -> str:
-    # The width sets the share of the row, so that all planes have one scale.
+    # A width in proportion to the columns gives all planes of a row one scale.
     return f'<figure style="--width: {section.size[0]}">{content}<figcaption>{section.plane.name}</figcaption></figure>'
 
 
 def _picture(section: Section, pictures: dict[str, Image.Image], name: str) -> str:
-    return f'<div class="frame">{_image(section, pictures, name)}{_ends(section)}</div>'
+    return f'<div class="frame">{_image(section, pictures, name)}{_sides(section)}</div>'
 
 
-def _flicker(section: Section, pictures: dict[str, Image.Image]) -> str:
-    images = "".join(_image(section, pictures, name) for name in _FLICKER)
+def _compared(section: Section, pictures: dict[str, Image.Image]) -> str:
+    images = "".join(_image(section, pictures, name) for name in _COMPARED)
     return (
-        f'<button type="button" class="frame" aria-label="Flick the {section.plane.name} section">{images}'
-        f'{_ends(section)}<span class="name">after</span></button>'
+        f'<button type="button" class="frame" aria-label="Switch the image of the {section.plane.name} section">'
+        f'{images}{_sides(section)}<span class="name">after</span></button>'
     )
 
 
@@ -107,5 +106,5 @@ def _image(section: Section, pictures: dict[str, Image.Image], name: str) -> str
     )
 
 
-def _ends(section: Section) -> str:
-    return "".join(f'<span class="end" aria-hidden="true">{end}</span>' for end in section.plane.ends)
+def _sides(section: Section) -> str:
+    return "".join(f'<span class="side" aria-hidden="true">{letter}</span>' for letter in section.plane.sides)

@@ -1,10 +1,10 @@
 "use strict";
 
-// Flicker: alternate the last two images shown, in the same place.
+// Switch between the last two images shown, in the same place.
 const compare = document.getElementById("compare");
 const choices = [...compare.querySelectorAll("[data-show]")];
 const play = document.getElementById("play");
-const reading = document.getElementById("shown");
+const announcement = document.getElementById("shown");
 let previous = "before";
 let timer = null;
 
@@ -15,7 +15,7 @@ function show(image) {
   compare.dataset.shown = image;
   for (const choice of choices) choice.setAttribute("aria-pressed", String(choice.dataset.show === image));
   for (const name of compare.querySelectorAll(".name")) name.textContent = image;
-  if (timer === null) reading.textContent = `showing ${image}`;
+  if (timer === null) announcement.textContent = `showing ${image}`;
 }
 
 function stop() {
@@ -35,7 +35,7 @@ for (const frame of compare.querySelectorAll("button.frame")) {
 
 play.addEventListener("click", () => {
   if (timer !== null) return stop();
-  // Slower than three changes a second, which is what photosensitive readers can bear.
+  // Below three changes a second, the limit for photosensitive readers (WCAG 2.3.1).
   timer = setInterval(() => show(previous), 700);
   play.setAttribute("aria-pressed", "true");
   play.textContent = "Stop";
@@ -50,7 +50,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// Copy buttons. A page from the disk may not be allowed to use the clipboard: then the text is selected instead.
+// Copy buttons. Where a page from the disk may not use the clipboard, the text is selected instead.
 for (const button of document.querySelectorAll(".copy")) {
   button.addEventListener("click", async () => {
     const text = document.getElementById(button.dataset.copy);

@@ -1,4 +1,4 @@
-"""What a training sees: pairs of images side by side."""
+"""The picture of training pairs, side by side."""
 
 import os
 from collections.abc import Sequence
@@ -8,36 +8,36 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from scripts.report.style import GROUND
+from scripts.report.style import BACKGROUND
 
-_COLUMNS = 4  # pairs side by side
-_AXES = (2, 1, 0)  # one plane for each pair in turn: axial, coronal, sagittal
+_COLUMNS = 4  # pairs in a row
+_AXES = (2, 1, 0)  # array axes across the axial, coronal and sagittal plane, one for each pair in turn
 
 
 def samples_picture(path: str | os.PathLike[str], pairs: Sequence[NDArray]) -> None:
     """Draw the middle sections of pairs, the fixed image left of the moving one.
 
     Args:
-        path: the PNG to write.
-        pairs: `(2, X, Y, Z)` each, RAS axes, in [0, 1].
+        path: PNG file to write.
+        pairs: fixed and moving image of each pair, `(2, X, Y, Z)` in [0, 1], RAS axes.
 
     Raises:
-        ValueError: without pairs.
+        ValueError: if there are no pairs.
     """
     if not pairs:
         raise ValueError("there is no pair to draw")
     rows = -(-len(pairs) // _COLUMNS)
-    figure = Figure(figsize=(3 * _COLUMNS, 1.9 * rows), dpi=100, facecolor=GROUND)
+    figure = Figure(figsize=(3 * _COLUMNS, 1.9 * rows), dpi=100, facecolor=BACKGROUND)
     panels = figure.subplots(rows, _COLUMNS, squeeze=False)
     figure.subplots_adjust(0.005, 0.01, 0.995, 0.99, 0.03, 0.03)
-    for place, axes in enumerate(panels.flat):
+    for index, axes in enumerate(panels.flat):
         axes.set_axis_off()
-        if place < len(pairs):
-            axes.imshow(_side_by_side(pairs[place], _AXES[place % 3]), cmap="gray", vmin=0, vmax=1)
+        if index < len(pairs):
+            axes.imshow(_side_by_side(pairs[index], _AXES[index % 3]), cmap="gray", vmin=0, vmax=1)
     FigureCanvasAgg(figure).print_png(path)
 
 
 def _side_by_side(pair: NDArray, axis: int) -> NDArray:
-    """Middle sections of both, front or top up, left of the image on the left."""
+    """Middle sections of both images, fixed left of moving, with anterior or superior at the top."""
     sections = np.take(pair, pair.shape[axis + 1] // 2, axis=axis + 1)
     return np.concatenate([np.rot90(section) for section in sections], axis=1)

@@ -1,4 +1,4 @@
-"""The tables of a report, as HTML; every text is escaped, as file names and headers may hold anything."""
+"""The tables of a report, as HTML. Every text is escaped, as file names and headers may contain any character."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ _SHOWN = (
     "inverse_consistency_mean_mm",
     "inverse_consistency_max_mm",
 )
-# What the page opens with, as far as the registration has it.
+# Those of them that the page begins with.
 _KEY = ("lncc", "dice", "tre", "foreground_dice", "foreground_folding_percent", "max_displacement_mm")
 _AFFINE = (
     ("Affine rotation", "rotation_degrees", "degrees"),
@@ -39,12 +39,17 @@ _HEADER = {
 }
 
 
-def number(value: Any, between: str = ", ") -> str:
-    """A value as people read it: three digits, `between` those of a list, a dash where there is none."""
+def number(value: Any, separator: str = ", ") -> str:
+    """Text of a value: numbers with three significant digits, a dash for None or an empty text.
+
+    Args:
+        value: number, text, list of them, or None.
+        separator: text between the items of a list.
+    """
     if value is None or isinstance(value, str):
         return value or NOTHING
     if isinstance(value, Sequence):
-        return between.join(number(item) for item in value)
+        return separator.join(number(item) for item in value)
     if isinstance(value, int):
         return str(value)
     if not math.isfinite(value):
@@ -57,24 +62,24 @@ def number(value: Any, between: str = ", ") -> str:
 
 
 def key_metrics(metrics: Mapping[str, Any]) -> str:
-    """The few metrics that the page opens with, as list items."""
+    """The metrics that the page begins with, as list items."""
     items = []
     for name, metric in _present(metrics):
         if name in _KEY:
             before = metrics.get(name + BEFORE)
-            start = f"<small>{escape(metric.text(before))} →</small> " if before is not None else ""
-            end = f"{escape(metric.text(metrics[name]))} <small>{metric.unit}</small>"
-            items.append(f'<li><span class="faint">{metric.title}</span><b>{start}{end}</b></li>')
+            before_text = f"<small>{escape(metric.text(before))} →</small> " if before is not None else ""
+            after_text = f"{escape(metric.text(metrics[name]))} <small>{metric.unit}</small>"
+            items.append(f'<li><span class="muted">{metric.title}</span><b>{before_text}{after_text}</b></li>')
     return "\n".join(items)
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
-    """All metrics, before and after the deformable part."""
+    """Table of all metrics, before and after the deformable part."""
     rows, meanings = [], {}
     for name, metric in _present(metrics):
         before = metrics.get(name + BEFORE)
-        start = metric.text(before) if before is not None else ""
-        rows.append((metric.title, start, f"{metric.text(metrics[name])} {metric.unit}"))
+        before_text = metric.text(before) if before is not None else ""
+        rows.append((metric.title, before_text, f"{metric.text(metrics[name])} {metric.unit}"))
         meanings[metric.title] = metric.meaning
     if refinement := metrics.get("refinement"):
         lncc = METRICS["lncc"]
@@ -86,7 +91,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
 
 
 def inputs_table(metrics: Mapping[str, Any]) -> str:
-    """Header facts of both images side by side, and what was noticed about them."""
+    """Table of both images' headers, side by side, and the list of warnings about them."""
     images = metrics["fixed"], metrics["moving"]
     rows = [(name, *(number(image.get(key), " × ") for image in images)) for key, name in _HEADER.items()]
     notes = "".join(
@@ -98,7 +103,7 @@ def inputs_table(metrics: Mapping[str, Any]) -> str:
 
 
 def timings_table(metrics: Mapping[str, Any]) -> str:
-    """Seconds and peak memory of each step."""
+    """Table of the seconds and the peak memory of each step."""
     timings = metrics.get("timings") or {}
     rows = [(name, number(step.get("seconds")), number(step.get("peak_memory_mb"))) for name, step in timings.items()]
     if rows:
@@ -107,15 +112,15 @@ def timings_table(metrics: Mapping[str, Any]) -> str:
 
 
 def versions_table(metrics: Mapping[str, Any]) -> str:
-    """What it takes to do the same again: options, device, versions, checksums."""
-    notes = {key: metrics[key] for key in ("settings", "device", "threads", "versions") if key in metrics}
+    """Table of what the result depends on: options, device, versions, checksums of the files."""
+    nested = {key: metrics[key] for key in ("settings", "device", "threads", "versions") if key in metrics}
     checksums = [(f"SHA-256: {role}", number(metrics[role].get("sha256"))) for role in ("fixed", "moving")]
-    return _table((), [*_flat(notes), *checksums])
+    return _table((), [*_flat(nested), *checksums])
 
 
-def _flat(notes: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested notes as rows, the names of their levels joined."""
-    for key, value in notes.items():
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Rows of a nested mapping; the name of a row joins the keys of all levels."""
+    for key, value in nested.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}: ")
         else:
@@ -123,16 +128,23 @@ def _flat(notes: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 
 def _present(metrics: Mapping[str, Any]) -> list[tuple[str, Metric]]:
+    """The metrics of the table that have a value."""
     return [(name, METRICS[name]) for name in _SHOWN if metrics.get(name) is not None]
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], notes: Mapping[str, str] | None = None) -> str:
-    """Rows of text, the first of each its name; `notes` explain names."""
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], notes: Mapping[str, str] | None = None) -> str:
+    """HTML table.
+
+    Args:
+        header: texts of the header; empty for a table without one.
+        rows: name and cells of each row.
+        notes: explanation of a row, by its name.
+    """
     lines = []
     for name, *cells in rows:
-        note = f'<span class="faint">{escape(notes[name])}</span>' if notes and name in notes else ""
+        note = f'<span class="muted">{escape(notes[name])}</span>' if notes and name in notes else ""
         values = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         lines.append(f'<tr><th scope="row">{escape(name)}{note}</th>{values}</tr>')
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
+    columns = "".join(f'<th scope="col">{escape(text)}</th>' for text in header)
     body = "\n".join(lines)
-    return f"<table>{f'<thead><tr>{head}</tr></thead>' if heads else ''}<tbody>\n{body}\n</tbody></table>"
+    return f"<table>{f'<thead><tr>{columns}</tr></thead>' if header else ''}<tbody>\n{body}\n</tbody></table>"

@@ -1,9 +1,9 @@
-"""Whether a registration can be trusted: rules on its figures, each limit with the reason why it is there.
+"""Whether a registration can be used: rules on its metrics, each limit with its reason.
 
-They were set on skull-stripped T1 scans of 1 mm, registered by weights of this project. Pairs that are aligned well
-start at a similarity of 0.2 to 0.4 and end at 0.7 to 0.9. Heads rotated by 90 degrees, upside down or 15 mm off start
-below 0.15 and end below 0.6: the network bends one brain into the outline of the other, without folding anything, so
-neither the gain nor the overlap gives them away.
+The limits were set on skull-stripped T1 scans of 1 mm, registered by weights of this project. There pairs with a good
+affine alignment have a similarity (LNCC) of 0.2 to 0.4 before the deformable part and of 0.7 to 0.9 after it. Heads
+that are rotated by 90 degrees, upside down or 15 mm off have less than 0.15 before and less than 0.6 after: the network
+deforms one brain to the outline of the other without folding, so neither the gain nor the overlap shows the failure.
 """
 
 import math
@@ -19,86 +19,89 @@ _NEEDED = {
 }
 
 # Similarity (LNCC).
-UNRELATED = 0.15  # noise against a brain ends at 0.01
-UNALIGNED_START = 0.15  # below, the affine alignment has missed: see above
-UNALIGNED_END = 0.6  # what the network reaches from there, at most
-GOOD_MATCH = 0.8  # where there is little left to gain, or to lose
-FALL = 0.01  # rounding and interpolation stay below
-SMALL_GAIN = 0.05  # of a network that has done next to nothing; pairs of people gain 0.4 and more
+UNRELATED = 0.15  # after; noise and a brain reach 0.01
+UNALIGNED_BEFORE = 0.15  # the affine alignment has failed below it, see above
+UNALIGNED_AFTER = 0.6  # the network reaches less from there
+GOOD_MATCH = 0.8  # little can be gained or lost above it
+FALL = 0.01  # rounding and interpolation change the similarity by less
+SMALL_GAIN = 0.05  # pairs of different people gain 0.4 and more
 
-# Overlap of the foregrounds (Dice). Brains of two people overlap by 0.95 after an affine alignment and by 0.99 in the
-# end; a whole head overlaps with its own brain by 0.63 to 0.69.
+# Overlap of the foregrounds (Dice). Brains of two people have 0.95 after the affine alignment and 0.99 after the
+# deformable part; a whole head and its own brain have 0.63 to 0.69.
 NO_OVERLAP = 0.8
 POOR_OVERLAP = 0.9
 
-# Folding, in percent of the foreground. The diffeomorphic fields of this project have 0.0001, fields whose levels are
-# added about 0.2 (EOIR on LUMIR); 1 % of a brain is more than 10 ml.
+# Folding, in percent of the foreground. Diffeomorphic fields of this project have 0.0001, fields that are the sum of
+# several scales about 0.2 (EOIR on LUMIR); 1 % of a brain is more than 10 ml.
 FOLDED = 0.1
-TORN = 1.0
+MUCH_FOLDED = 1.0
 
-ROUGH = 0.15  # SDlogJ: pairs of people have 0.08 to 0.09, noise against a brain 0.14
-FAR = 35.0  # mm: no part of a brain is that far from its place after an affine alignment
-INCONSISTENT = 1.0  # mm there and back again, which is a voxel
+ROUGH = 0.15  # SDlogJ: pairs of people have 0.08 to 0.09, noise and a brain 0.14
+FAR = 35.0  # mm: after an affine alignment no part of a brain has to move as far
+INCONSISTENT = 1.0  # mm, one voxel: distance of a point from itself after both warps
 
-# Heads of adults differ less in size, and heads in a scanner are less tilted: so the header or the affine may be wrong.
+# Heads of adults differ less in size and are tilted less in a scanner: beyond, the header or the affine may be wrong.
 SCALES = 0.75, 1.3
 TILTED = 45.0  # degrees
 
 
 def judge(metrics: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Judge a registration by its figures.
+    """Judge a registration by its metrics.
 
     Args:
-        metrics: content of metrics.json, as far as it is known. The similarities, `foreground_dice`,
-            `foreground_folding_percent` and `max_displacement_mm` are needed; what else is missing is passed over.
+        metrics: content of metrics.json so far. `lncc_before`, `lncc`, `foreground_dice`, `foreground_folding_percent`
+            and `max_displacement_mm` are needed; rules on other entries that are missing are skipped.
 
     Returns:
-        `pass`, `look` or `fail`, and the reasons in plain words, the gravest first; there is always one.
+        `pass`, `look` or `fail`, and the reasons, at least one, those of failures first.
     """
-    figures = {key: value for key in metrics if (value := _finite(metrics[key])) is not None}
-    findings = [*_missing(figures), *_similarity(figures), *_overlap(figures), *_deformation(figures)]
+    numbers = {key: value for key in metrics if (value := _finite(metrics[key])) is not None}
+    findings = [*_missing(numbers), *_similarity(numbers), *_overlap(numbers), *_deformation(numbers)]
     findings += [*_affine(metrics.get("affine") or {}), *_warnings(metrics)]
     for verdict in ("fail", "look"):
         if any(found == verdict for found, _ in findings):
             return verdict, [reason for _, reason in sorted(findings, key=lambda finding: finding[0] != "fail")]
-    return "pass", [_summary(figures)]
+    return "pass", [_summary(numbers)]
 
 
-# A rule yields findings: the verdict that follows from it, and the reason. A needed figure that is missing has a
-# finding of its own; NaN in its place is neither above nor below any limit.
+# Each rule yields findings: a verdict and its reason. A needed metric that is missing has its own finding; the other
+# rules see NaN in its place, which is neither above nor below a limit.
 _Findings = Iterator[tuple[str, str]]
 
 
-def _missing(figures: Mapping[str, float]) -> _Findings:
+def _missing(numbers: Mapping[str, float]) -> _Findings:
     for key, name in _NEEDED.items():
-        if key not in figures:
+        if key not in numbers:
             yield "fail", f"{name} could not be measured"
 
 
-def _similarity(figures: Mapping[str, float]) -> _Findings:
-    before, after = figures.get("lncc_before", math.nan), figures.get("lncc", math.nan)
+def _similarity(numbers: Mapping[str, float]) -> _Findings:
+    before, after = numbers.get("lncc_before", math.nan), numbers.get("lncc", math.nan)
     if after < UNRELATED:
         yield "fail", f"the images have nothing in common (similarity {after:.2f}); are both of them brains?"
-    elif before < UNALIGNED_START and after < UNALIGNED_END:
+    elif before < UNALIGNED_BEFORE and after < UNALIGNED_AFTER:
         yield (
             "fail",
-            f"the brains were not aligned when the deformable part began (similarity {before:.2f}, in the end "
-            f"{after:.2f}); check the headers' orientation, or start from a transform of your own (--init)",
+            f"the brains were not aligned when the deformable part began (similarity {before:.2f} before, "
+            f"{after:.2f} after); check the headers' orientation, or start from a transform of your own (--init)",
         )
     elif after < before - FALL and after < GOOD_MATCH:
         yield "fail", f"the similarity fell from {before:.2f} to {after:.2f}"
     elif after < before - FALL:
-        yield "look", f"the scans were more alike before ({before:.2f}) than after ({after:.2f}): the affine may do"
-    elif before < UNALIGNED_START:
-        yield "look", f"the affine alignment was poor (similarity {before:.2f}, in the end {after:.2f})"
+        yield "look", f"the scans were more alike before ({before:.2f}) than after ({after:.2f}): use the affine alone"
+    elif before < UNALIGNED_BEFORE:
+        yield "look", f"the affine alignment was poor (similarity {before:.2f} before, {after:.2f} after)"
     elif before < GOOD_MATCH and after < before + SMALL_GAIN:
         yield "look", f"the deformable part has gained little (similarity {before:.2f} before, {after:.2f} after)"
-    elif after < UNALIGNED_END:
-        yield "look", f"the similarity is low in the end ({after:.2f}): noise, another kind of scan, or a poor match"
+    elif after < UNALIGNED_AFTER:
+        yield (
+            "look",
+            f"the similarity is low after the registration ({after:.2f}): noise, another kind of scan, or a poor match",
+        )
 
 
-def _overlap(figures: Mapping[str, float]) -> _Findings:
-    overlap = figures.get("foreground_dice", math.nan)
+def _overlap(numbers: Mapping[str, float]) -> _Findings:
+    overlap = numbers.get("foreground_dice", math.nan)
     if overlap < POOR_OVERLAP:
         yield (
             "fail" if overlap < NO_OVERLAP else "look",
@@ -106,23 +109,23 @@ def _overlap(figures: Mapping[str, float]) -> _Findings:
         )
 
 
-def _deformation(figures: Mapping[str, float]) -> _Findings:
+def _deformation(numbers: Mapping[str, float]) -> _Findings:
     folds = (
         ("foreground_folding_percent", "of the foreground is folded"),
-        ("foreground_ndv_percent", "of the foreground's volume is turned inside out"),
+        ("foreground_ndv_percent", "of the foreground's volume is folded (NDV)"),
     )
     for key, what in folds:
-        share = figures.get(key, 0.0)
+        share = numbers.get(key, 0.0)
         if share > FOLDED:
-            yield "fail" if share > TORN else "look", f"{share:.2g} % {what}"
+            yield "fail" if share > MUCH_FOLDED else "look", f"{share:.2g} % {what}"
     limits = (
         ("sdlogj", ROUGH, "the deformation is rough (SDlogJ {:.2f})"),
-        ("max_displacement_mm", FAR, "the deformable part moves some place by {:.0f} mm"),
+        ("max_displacement_mm", FAR, "the deformable part moves a point by {:.0f} mm"),
         ("inverse_consistency_mean_mm", INCONSISTENT, "forward and inverse field differ by {:.1f} mm on average"),
     )
     for key, limit, reason in limits:
-        if figures.get(key, 0.0) > limit:
-            yield "look", reason.format(figures[key])
+        if numbers.get(key, 0.0) > limit:
+            yield "look", reason.format(numbers[key])
 
 
 def _affine(affine: Mapping[str, Any]) -> _Findings:
@@ -141,11 +144,11 @@ def _warnings(metrics: Mapping[str, Any]) -> _Findings:
             yield "look", f"{role} scan: {warning}"
 
 
-def _summary(figures: Mapping[str, float]) -> str:
-    folded = figures["foreground_folding_percent"]
+def _summary(numbers: Mapping[str, float]) -> str:
+    folded = numbers["foreground_folding_percent"]
     return (
-        f"the similarity went from {figures['lncc_before']:.2f} to {figures['lncc']:.2f}, the foregrounds overlap by "
-        f"{100 * figures['foreground_dice']:.0f} %, and {folded:.2g} % of the foreground is folded"
+        f"the similarity went from {numbers['lncc_before']:.2f} to {numbers['lncc']:.2f}, the foregrounds overlap by "
+        f"{100 * numbers['foreground_dice']:.0f} %, and {folded:.2g} % of the foreground is folded"
     )
 
 

@@ -1,14 +1,14 @@
-"""An evaluator for processes that share the pairs."""
+"""An evaluator for several processes that share the pairs."""
 
 from ignite.engine import Events
 from monai.engines import SupervisedEvaluator
 
 
 class SharedEvaluator(SupervisedEvaluator):
-    """MONAI's evaluator for a process whose share of the pairs may be empty: it meets the others where they gather."""
+    """MONAI's evaluator for processes that may have no pairs: their handlers still take part where all gather."""
 
     def run(self, global_epoch: int = 1) -> None:
-        """Evaluate, or with nothing to evaluate only go through what comes before and after."""
+        """Evaluate; without any pairs, only fire the events before and after the iterations."""
         if self.state.epoch_length:
             super().run(global_epoch)
             return

@@ -1,6 +1,7 @@
-"""The processes of one run: those that torchrun has started and `join` has joined, or the only one.
+"""The processes of one run: those that torchrun has started and `join` has connected, or a single one.
 
-Each has a rank from 0; that of rank 0 speaks and writes for all."""
+Each has a rank from 0. Rank 0 prints and writes for all.
+"""
 
 import logging
 import os
@@ -19,22 +20,23 @@ Items = TypeVar("Items", bound=Sequence[Any])
 
 
 def rank() -> int:
-    """This process's number."""
+    """Rank of this process, from 0."""
     return dist.get_rank() if _joined() else 0
 
 
 def share(items: Items) -> Items:
-    """This process's part of a sequence: all ranks' parts in a row are the whole, their lengths differ by 1 at most.
+    """This process's part of a sequence.
 
-    No part is longer than that of rank 0; with fewer items than processes, some are empty.
+    The parts of all ranks, one after the other, are the sequence. Their lengths differ by at most 1, and that of rank 0
+    is the longest. With fewer items than processes some parts are empty.
     """
     count, whole = dist.get_world_size() if _joined() else 1, len(items)
-    start, end = (-(-whole * number // count) for number in (rank(), rank() + 1))
-    return items[start:end]  # type: ignore[return-value]  # a part of a list is a list, of a range a range
+    start, end = (-(-whole * index // count) for index in (rank(), rank() + 1))
+    return items[start:end]  # type: ignore[return-value]  # a slice has the type of its sequence
 
 
 def gathered(items: list[Any]) -> list[Any]:
-    """The items of all processes, in the order of their ranks. All of them must call it, as many times."""
+    """The items of all processes, in the order of their ranks. Every process must call it equally often."""
     if not _joined():
         return items
     parts: list[Any] = [None] * dist.get_world_size()
@@ -43,12 +45,12 @@ def gathered(items: list[Any]) -> list[Any]:
 
 
 def wait_for_others() -> None:
-    """Go on when all processes are here."""
+    """Wait until all processes have called this."""
     gathered([])
 
 
 def own_device() -> torch.device:
-    """The GPU of this process, among those that torchrun has started on a machine; the CPU where there is no GPU.
+    """The GPU of this process, by its number among torchrun's processes on this machine; the CPU if there is no GPU.
 
     Raises:
         InputError: if there are more processes than GPUs.
@@ -62,15 +64,15 @@ def own_device() -> torch.device:
 
 
 def join(device: torch.device | str, backend: str | None = None, hours: float = 0.5) -> None:
-    """Meet the processes that torchrun has started beside this one.
+    """Connect to the other processes that torchrun has started.
 
     Args:
-        device: of this process.
-        backend: of torch.distributed; by default nccl between GPUs, gloo between CPUs.
-        hours: how long one waits for the others before it gives up.
+        device: device of this process.
+        backend: backend of torch.distributed; by default nccl between GPUs, gloo between CPUs.
+        hours: time that a process waits for the others before it fails, hours, above 0.
 
     Raises:
-        InputError: without torchrun.
+        InputError: if the process was not started by torchrun.
     """
     if "RANK" not in os.environ:
         raise InputError("a run of several processes is started by torchrun (see docs/multi_gpu.md)")
@@ -78,11 +80,11 @@ def join(device: torch.device | str, backend: str | None = None, hours: float = 
     if on_gpu:
         torch.cuda.set_device(device)
     dist.init_process_group(backend or ("nccl" if on_gpu else "gloo"), timeout=timedelta(hours=hours))
-    sys.excepthook = report_error  # torch has put its own around it, which waits for what the hook prints and returns
+    sys.excepthook = report_error  # torch has wrapped it in a hook that prints only after it returns
     if "SLURM_JOB_ID" in os.environ:
-        # What ignite takes for the number on this machine; but SLURM knows of one process, torchrun.
+        # ignite takes SLURM's number as the rank on this machine, but SLURM has started torchrun only.
         os.environ["SLURM_LOCALID"] = os.environ["LOCAL_RANK"]
-    sync()  # ignite asks the others before its first metric, so all do it here
+    sync()  # a collective call that ignite makes at its first metric; processes without pairs have none
     if rank() > 0:
         logging.disable(logging.INFO)
 

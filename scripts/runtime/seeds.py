@@ -10,10 +10,13 @@ from scripts.runtime.processes import rank
 
 
 def seed_from_torch(transform: Callable[..., Any]) -> None:
-    """Seed a random transform of MONAI's, which draws in NumPy, from torch's global generator.
+    """Seed a random transform of MONAI, which draws from NumPy, by torch's global generator.
 
-    What restores that generator, as a resumed training does, then makes the same items again. Processes whose
-    generators are in one state make different ones.
+    A resumed training restores that generator, and so gets the same items again. Processes whose generators have the
+    same state get different items.
+
+    Args:
+        transform: any transform; one that is not random is left as it is.
     """
     if isinstance(transform, Randomizable):
         transform.set_random_state(seed=int(torch.randint(2**31, ())) + rank())

@@ -1,4 +1,4 @@
-"""What a process does before anything is loaded: seeds, memory, precision."""
+"""Settings of a process before anything is loaded: seeds, memory, precision."""
 
 import ctypes
 import json
@@ -11,28 +11,31 @@ from monai.utils import set_determinism
 
 from scripts.runtime.errors import InputError, report_error
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # constants of malloc.h
 
 
 def start(seed: int | None = None) -> None:
-    """Begin a workflow: seed everything, keep freed memory, answer bad input with a line on stderr and an exit code.
+    """Begin a workflow: set the seeds, keep freed memory, report errors by `report_error`.
 
     Args:
-        seed: for Python, NumPy and torch, None leaves them as they are. On the CPU it determines every bit.
+        seed: seed for Python, NumPy and torch, from 0; None sets none. It makes results on the CPU reproducible.
     """
     sys.excepthook = report_error
     keep_memory()
     if seed is not None:
         set_determinism(seed)
-        # On a GPU the gradient of a warp adds up in an order of its own, so slower convolutions would gain nothing.
+        # On a GPU the gradient of a warp is never deterministic, so slower deterministic convolutions gain nothing.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
 
 
 def flag(value: bool | str) -> bool:
-    """A switch of the command line, where `--resume false` arrives as text.
+    """A bool from the command line, where `--resume false` arrives as text.
+
+    Args:
+        value: True, False, or one of these words in upper or lower case.
 
     Raises:
-        InputError: for anything but true and false.
+        InputError: if the value is something else.
     """
     known = {"true": True, "false": False}
     if str(value).lower() not in known:
@@ -41,25 +44,25 @@ def flag(value: bool | str) -> bool:
 
 
 def supports_bf16(device: torch.device | str) -> bool:
-    """Whether a network gains from bf16 autocast there: on a GPU or a CPU that computes in it."""
+    """Whether a device, a GPU or a CPU, has instructions for bfloat16, so that autocast to it is faster."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported()
-    # Older versions of torch cannot tell.
+    # Older versions of torch do not have this function.
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return torch.device(device).type == "cpu" and any(capabilities.get(f"{unit}_bf16") for unit in ("avx512", "amx"))
 
 
 def bundle_version() -> str:
-    """The version of this bundle, as configs/metadata.json has it."""
+    """The version of this bundle, from configs/metadata.json."""
     metadata = Path(__file__).parents[2] / "configs" / "metadata.json"
     return str(json.loads(metadata.read_text(encoding="utf-8"))["version"])
 
 
 def keep_memory() -> None:
-    """Have glibc keep the memory that is freed, for what comes next; does nothing where there is another C library.
+    """Make glibc keep freed memory for later use; without effect with another C library.
 
-    Otherwise it hands large blocks back at once, and every volume comes anew from the system, page by page: on the CPU
-    that takes as long as computing with it does.
+    By default glibc returns large blocks to the system at once, and the system provides every new volume page by page.
+    On the CPU that takes as long as the computation.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(_M_MMAP_MAX, 0)

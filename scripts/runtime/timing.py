@@ -1,4 +1,4 @@
-"""Time and memory that a part of the work takes."""
+"""Time and memory of a block of code."""
 
 import sys
 import time
@@ -11,13 +11,13 @@ import torch
 
 @contextmanager
 def timed(timings: dict[str, Any], name: str) -> Iterator[None]:
-    """Measure what is done inside: adds `{"seconds": s, "peak_memory_mb": m}` under its name.
+    """Measure the block inside: adds `{"seconds": s, "peak_memory_mb": m}` to `timings`.
 
-    The memory is the process's largest meanwhile where Linux tells it, elsewhere its largest so far, 2^20 bytes; with a
-    GPU, `peak_gpu_memory_mb` is the largest that torch held there.
+    `peak_memory_mb` is the largest memory of the process within the block on Linux, elsewhere since the process began,
+    in 2^20 bytes. With a GPU there is also `peak_gpu_memory_mb`, the largest memory that torch allocated on it.
 
     Args:
-        timings: gets the entry.
+        timings: dictionary that the entry is added to.
         name: key of the entry.
     """
     on_gpu = torch.cuda.is_available()

@@ -1,4 +1,4 @@
-"""TRE of points and of landmark labels against plain recomputations."""
+"""TRE of points and of landmark labels against simple reimplementations."""
 
 import math
 
@@ -12,6 +12,7 @@ from scripts.metrics import label_tre, tre
 
 
 def trilinear(component: np.ndarray, point: np.ndarray) -> float:
+    """Value of one component of a field at a point, voxels."""
     low = np.floor(point).astype(int)
     value = 0.0
     for corner in np.ndindex(2, 2, 2):
@@ -20,7 +21,7 @@ def trilinear(component: np.ndarray, point: np.ndarray) -> float:
     return value
 
 
-def test_tre_is_that_of_a_plain_trilinear_loop() -> None:
+def test_tre_is_that_of_a_trilinear_loop() -> None:
     rng = np.random.default_rng(0)
     size = np.array([5, 6, 7])
     field = rng.normal(size=(3, *size)).astype(np.float32)
@@ -38,7 +39,7 @@ def test_tre_is_that_of_a_plain_trilinear_loop() -> None:
 @given(shift=st.tuples(*[st.floats(-20, 20)] * 3), spacing=st.tuples(*[st.floats(0.1, 4)] * 3))
 def test_translation_is_undone_by_its_own_field(shift: tuple[float, ...], spacing: tuple[float, ...]) -> None:
     field = torch.tensor(shift, dtype=torch.float64).view(3, 1, 1, 1).expand(3, 4, 4, 4)
-    # The last point is outside the grid, where the field goes on with its border value.
+    # The last point is outside the grid, where the field has its border value.
     fixed = torch.tensor([[1.0, 2.0, 0.25], [0.0, 3.0, 1.5], [9.0, -4.0, 2.0]], dtype=torch.float64)
     moving = fixed + torch.tensor(shift, dtype=torch.float64)
     torch.testing.assert_close(tre(field, fixed, moving, spacing), torch.zeros(3, dtype=torch.float64))
@@ -48,6 +49,7 @@ def test_translation_is_undone_by_its_own_field(shift: tuple[float, ...], spacin
 
 
 def test_outside_points_move_as_the_border_does() -> None:
+    # 5 + 4 = 9: the point outside takes the displacement of the border voxel (2, 1, 1).
     field = torch.zeros(3, 3, 3, 3)
     field[0, 2, 1, 1] = 4.0
     outside = torch.tensor([[5.0, 1.0, 1.0]])
@@ -76,6 +78,7 @@ def test_label_tre_is_the_distance_of_the_centroids(seed: int) -> None:
 
 
 def test_landmark_that_one_map_lacks_is_nan() -> None:
+    # Label 1 is at (0, 0, 0) and at (0, 3, 0); label 2 is in the fixed map only, label 5 in neither.
     fixed = torch.zeros(4, 4, 4, dtype=torch.int32)
     fixed[0, 0, 0], fixed[3, 3, 3] = 1, 2
     warped = torch.zeros_like(fixed)

@@ -1,4 +1,4 @@
-"""The metric class in ignite's and MONAI's engines: mean, values per pair, files."""
+"""PairMetric in ignite's and MONAI's engines: mean, value of each pair, files."""
 
 from functools import partial
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_mean_and_values_are_those_of_the_function(name: str) -> None:
     np.testing.assert_allclose(engine.state.metric_details["metric"].numpy(), values, rtol=1e-6)
 
 
-def test_batches_give_what_decollated_lists_give() -> None:
+def test_batches_and_lists_give_the_same() -> None:
     data = pairs(4)
     batch = {key: torch.stack([pair[key] for pair in data]) for key in data[0]}
     function, inputs = ALL_METRICS["tre"]
@@ -112,7 +112,7 @@ def test_second_run_forgets_the_first() -> None:
     assert len(engine.state.metric_details["metric"]) == 1
 
 
-def test_functions_see_plain_tensors() -> None:
+def test_functions_get_plain_tensors() -> None:
     def kind(x: Tensor) -> Tensor:
         return torch.tensor(float(type(x) is Tensor))
 
@@ -120,7 +120,7 @@ def test_functions_see_plain_tensors() -> None:
     assert engine.state.metrics["metric"] == 1.0
 
 
-def test_no_pair_no_mean() -> None:
+def test_no_pair_has_no_mean() -> None:
     with pytest.raises(NotComputableError):
         PairMetric(*ALL_METRICS["sdlogj"]).compute()
 

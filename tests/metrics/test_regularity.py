@@ -1,4 +1,4 @@
-"""NDV, folding and SDlogJ against analytic cases and plain recomputations of LUMIR's evaluation."""
+"""NDV, folding and SDlogJ against analytic cases and simple reimplementations of the challenges' evaluations."""
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ SIZE = (9, 10, 11)
 
 
 def folding_field(seed: int) -> np.ndarray:
+    """A random field that folds in many places, `(3, *SIZE)`, voxels."""
     rng = np.random.default_rng(seed)
     return np.stack([gaussian_filter(rng.normal(size=SIZE), 1.0, mode="nearest") for _ in range(3)]) * 12.0
 
@@ -26,7 +27,7 @@ def positions(field: np.ndarray) -> np.ndarray:
 
 
 def lumir_ndv(field: np.ndarray, mask: np.ndarray) -> float:
-    """Percent of the mask, from volumes of tetrahedra between deformed voxels."""
+    """NDV in percent of the mask, from the volumes of tetrahedra between deformed voxels."""
     moved = positions(field)
 
     def at(*offset: int) -> np.ndarray:
@@ -49,11 +50,13 @@ def lumir_ndv(field: np.ndarray, mask: np.ndarray) -> float:
 
 
 def central_determinant(field: np.ndarray) -> np.ndarray:
+    """Jacobian determinant by central differences."""
     gradients = [[correlate1d(c, [-0.5, 0, 0.5], axis=axis, mode="constant") for axis in range(3)] for c in field]
     return np.linalg.det(np.moveaxis(np.array(gradients), (0, 1), (-2, -1)) + np.eye(3))
 
 
 def matrix_field(matrix: np.ndarray) -> torch.Tensor:
+    """The field of the linear map x -> matrix x."""
     grid = positions(np.zeros((3, *SIZE)))
     return torch.from_numpy(np.einsum("ij,jdhw->idhw", matrix - np.eye(3), grid))
 
@@ -77,7 +80,8 @@ def test_float32_keeps_a_tiny_ndv() -> None:
 
 
 @pytest.mark.parametrize("diagonal", [(-1, 1, 1), (1, -0.5, 1), (-1, -1, -2), (1, 1, -1)])
-def test_reflection_turns_all_its_volume_inside_out(diagonal: tuple[float, ...]) -> None:
+def test_reflection_folds_the_whole_volume(diagonal: tuple[float, ...]) -> None:
+    # Every voxel has the volume |det| and a negative sign: 100 |det| percent of the mask.
     ndv = non_diffeomorphic_volume(matrix_field(np.diag(diagonal)), torch.ones(SIZE))
     assert ndv.item() == pytest.approx(100 * abs(np.prod(diagonal)))
     assert percent_folding(matrix_field(np.diag(diagonal))).item() == 100
@@ -92,7 +96,7 @@ def test_rotation_and_scaling_fold_nothing(angle: float, scale: float) -> None:
     assert sdlogj(field).item() == pytest.approx(0, abs=1e-9)
 
 
-def test_translation_is_perfectly_regular() -> None:
+def test_translation_folds_nothing() -> None:
     field = torch.tensor([3.5, -2.25, 10.0]).view(3, 1, 1, 1).expand(3, *SIZE)
     assert non_diffeomorphic_volume(field, torch.ones(SIZE)) == 0
     assert percent_folding(field) == 0
@@ -105,14 +109,14 @@ def test_translation_adds_nothing_to_a_folding_field() -> None:
         torch.testing.assert_close(metric(field + 5.0), metric(field))
 
 
-def test_checkerboard_escapes_central_differences_but_not_ndv() -> None:
+def test_ndv_sees_a_checkerboard_that_central_differences_miss() -> None:
     field = torch.zeros(3, *SIZE)
     field[1] = 0.8 * (-1.0) ** torch.from_numpy(np.indices(SIZE).sum(0))
     assert percent_folding(field) == 0
     assert non_diffeomorphic_volume(field, torch.ones(SIZE)) > 10
 
 
-def test_only_the_mask_inside_the_outermost_layer_counts() -> None:
+def test_the_outermost_layer_of_the_mask_does_not_count() -> None:
     field = torch.from_numpy(folding_field(3))
     inner = torch.zeros(SIZE)
     inner[1:-1, 1:-1, 1:-1] = torch.rand(7, 8, 9, generator=torch.Generator().manual_seed(0))
@@ -122,7 +126,7 @@ def test_only_the_mask_inside_the_outermost_layer_counts() -> None:
         assert torch.equal(metric(field, inner), metric(field, outer))
 
 
-def test_fold_of_half_the_volume_counts_only_where_the_mask_lies() -> None:
+def test_folding_counts_only_inside_the_mask() -> None:
     # x -> |x - 4|: the half below 4 is mirrored.
     x = torch.arange(SIZE[0], dtype=torch.float32)
     field = torch.zeros(3, *SIZE)
@@ -133,7 +137,7 @@ def test_fold_of_half_the_volume_counts_only_where_the_mask_lies() -> None:
     assert non_diffeomorphic_volume(field, above) == 0
     assert percent_folding(field, below) == 100
     assert percent_folding(field, above) == 0
-    # Of the seven inner layers, three are mirrored, and at the crease the central determinant is 0.
+    # Of the seven inner layers, 1 to 3 are mirrored, and at layer 4 the central determinant is 0: 4 of 7.
     assert percent_folding(field).item() == pytest.approx(100 * 4 / 7)
 
 
@@ -155,7 +159,7 @@ def test_sdlogj_is_that_of_learn2reg(strength: float) -> None:
     assert sdlogj(torch.from_numpy(field).float()).item() == pytest.approx(expected, rel=1e-3)
 
 
-def test_ndv_has_a_gradient_that_unfolds() -> None:
+def test_a_step_against_the_gradient_lowers_ndv() -> None:
     field = torch.from_numpy(folding_field(6)).requires_grad_()
     mask = torch.ones(SIZE)
     before = non_diffeomorphic_volume(field, mask)

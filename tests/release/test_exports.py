@@ -13,7 +13,7 @@ from torch import Tensor
 
 import scripts.__main__ as command_line
 from scripts.networks import MSFBNet
-from scripts.release import exports
+from scripts.release.exports import exports
 from scripts.release.exports import FORMATS, TOLERANCE, example_image, largest_differences
 from tests.fixtures.networks import CHANNELS
 

@@ -1,6 +1,8 @@
-"""A small registration to report on: balls, a smooth field, and figures as metrics.json has them."""
+"""A small registration to report on: balls, a smooth field, and the content of its metrics.json."""
 
 import copy
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,20 +14,20 @@ SHAPE = (24, 32, 20)
 GRID = np.indices(SHAPE)
 
 
-def ball(centre, radii):
-    return sum(((x - c) / r) ** 2 for x, c, r in zip(GRID, centre, radii, strict=True)) < 1
+def ball(center: Sequence[float], radii: Sequence[float]) -> np.ndarray:
+    return sum(((x - c) / r) ** 2 for x, c, r in zip(GRID, center, radii, strict=True)) < 1
 
 
-def brain(shift=0):
+def brain(shift: int = 0) -> np.ndarray:
     whole = 0.5 * ball((12 + shift, 16, 10), (9, 12, 8)) + 0.4 * ball((12 + shift, 17, 10), (4, 6, 4))
     return whole.astype(np.float32)
 
 
-def smooth_field():
+def smooth_field() -> np.ndarray:
     return np.stack([np.sin(GRID[1] / 6), np.cos(GRID[0] / 5), np.sin(GRID[2] / 4)]).astype(np.float32)
 
 
-def header(path):
+def header(path: str) -> dict[str, Any]:
     return {
         "path": path,
         "sha256": "0f" * 32,
@@ -61,19 +63,19 @@ GOOD = {
     "threads": 2,
     "versions": {"torch": "2.13.0", "python": "3.11.2"},
     "verdict": "pass",
-    "reasons": ["all is well"],
+    "reasons": ["no rule applies"],
 }
 
 
 @pytest.fixture
-def metrics():
-    """Of a good registration; each test has its own."""
+def metrics() -> dict[str, Any]:
+    """Metrics of a good registration; each test gets its own copy."""
     return copy.deepcopy(GOOD)
 
 
 @pytest.fixture
-def volumes():
-    """The three images and the field."""
+def volumes() -> dict[str, np.ndarray]:
+    """The three images and the field, as arguments of `registration_report`."""
     field = smooth_field()
     moved = warp(torch.from_numpy(brain(1))[None, None], torch.from_numpy(field)[None])[0, 0].numpy()
     return {"fixed": brain(), "before": brain(1), "moved": moved, "field": field}

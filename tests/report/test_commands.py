@@ -1,18 +1,23 @@
+"""The commands that reuse a warp, with paths that a shell would change."""
+
 import ast
 import os
 import shlex
 from pathlib import Path
 
+import pytest
+
 from scripts.report import reuse_commands
 
-NASTY = 'it\'s $HOME; `rm x` "a" \\ <b> 脳.nii.gz'
+SPECIAL = 'it\'s $HOME; `rm x` "a" \\ <b> 脳.nii.gz'
 
 
-def commands(fixed="/data/f.nii.gz", moving="/data/m.nii.gz", folder="/out"):
+def commands(fixed: str = "/data/f.nii.gz", moving: str = "/data/m.nii.gz", folder: str = "/out") -> dict[str, str]:
+    """Commands by tool."""
     return {reuse.tool: reuse.text for reuse in reuse_commands(fixed, moving, folder)}
 
 
-def test_each_tool_gets_the_files_in_their_roles():
+def test_each_tool_gets_the_files_in_their_roles() -> None:
     found = commands()
     assert list(found) == ["This tool", "ANTs", "3D Slicer", "FSL", "FreeSurfer"]
     assert found["ANTs"].startswith(
@@ -27,26 +32,26 @@ def test_each_tool_gets_the_files_in_their_roles():
     assert use.startswith("mri_convert -at warp.m3z /data/m.nii.gz ")
 
 
-def test_shells_get_back_the_very_names():
-    for tool, text in commands(moving=f"/data/{NASTY}").items():
+def test_shells_read_the_path_unchanged() -> None:
+    for tool, text in commands(moving=f"/data/{SPECIAL}").items():
         if tool != "3D Slicer":
             for line in text.splitlines():
                 words = shlex.split(line)
-                assert f"/data/{NASTY}" in words
+                assert f"/data/{SPECIAL}" in words
                 assert not {"rm", "$HOME;", ";"} & set(words)
 
 
-def test_slicer_gets_python_that_holds_the_very_names():
-    tree = ast.parse(commands(moving=f"/data/{NASTY}")["3D Slicer"])
+def test_python_reads_the_path_unchanged() -> None:
+    tree = ast.parse(commands(moving=f"/data/{SPECIAL}")["3D Slicer"])
     constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-    assert constants == ["/data/f.nii.gz", f"/data/{NASTY}", "/out/warp.nii.gz"]
+    assert constants == ["/data/f.nii.gz", f"/data/{SPECIAL}", "/out/warp.nii.gz"]
 
 
-def test_a_name_that_looks_like_another_place_is_not_filled_in():
+def test_a_path_with_a_template_name_is_not_filled_in() -> None:
     assert "/data/$WARP.nii.gz" in shlex.split(commands(moving="/data/$WARP.nii.gz")["ANTs"])
 
 
-def test_paths_work_from_any_folder(tmp_path, monkeypatch):
+def test_paths_work_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = shlex.split(commands("f.nii.gz", "a/m.nii.gz", "out")["ANTs"])
     here = Path.cwd()

@@ -1,7 +1,12 @@
+"""The text of the report page."""
+
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from html import unescape
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,35 +14,38 @@ import pytest
 from scripts.report import Reuse, registration_report
 from scripts.report.page import scan_names
 
-EVIL = '</title></script><img src=x onerror="alert(1)">&$verdict'
-
-
+INJECTED = '</title></script><img src=x onerror="alert(1)">&$verdict'
 COMMANDS = [Reuse("ANTs", "a note", "ants -i a -o b")]
 
 
-def write(path, volumes, metrics, commands=COMMANDS):
+Metrics = dict[str, Any]
+Volumes = dict[str, np.ndarray]
+
+
+def write(path: Path, volumes: Volumes, metrics: Metrics, commands: Sequence[Reuse] = COMMANDS) -> str:
+    """Text of the page."""
     registration_report(path, **volumes, metrics=metrics, commands=commands)
     return path.read_text(encoding="utf-8")
 
 
-def test_same_input_makes_the_same_bytes(tmp_path, volumes, metrics):
+def test_same_input_makes_the_same_bytes(tmp_path: Path, volumes: Volumes, metrics: Metrics) -> None:
     assert write(tmp_path / "a.html", volumes, metrics) == write(tmp_path / "b.html", volumes, metrics)
 
 
-def test_every_place_of_the_template_is_filled(tmp_path, volumes, metrics):
+def test_every_placeholder_of_the_template_is_filled(tmp_path: Path, volumes: Volumes, metrics: Metrics) -> None:
     page = write(tmp_path / "report.html", volumes, metrics)
     without_code = re.sub(r"<(script|style)>.*?</\1>", "", page, flags=re.DOTALL)
     assert not re.findall(r"\$\w+", without_code)
 
 
-def test_nothing_is_loaded_from_elsewhere(tmp_path, volumes, metrics):
+def test_nothing_is_loaded_from_elsewhere(tmp_path: Path, volumes: Volumes, metrics: Metrics) -> None:
     page = write(tmp_path / "report.html", volumes, metrics)
     assert "default-src 'none'" in page
     assert set(re.findall(r'src="(.{5})', page)) == {"data:"}
     assert not re.search(r"https?:|@import|url\(|<link", page)
 
 
-def test_policy_allows_the_script_of_the_page_only(tmp_path, volumes, metrics):
+def test_policy_allows_only_the_script_of_the_page(tmp_path: Path, volumes: Volumes, metrics: Metrics) -> None:
     page = write(tmp_path / "report.html", volumes, metrics)
     (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -45,7 +53,9 @@ def test_policy_allows_the_script_of_the_page_only(tmp_path, volumes, metrics):
 
 
 @pytest.mark.parametrize(("verdict", "word"), [("pass", "Pass"), ("look", "Look"), ("fail", "Fail")])
-def test_verdict_and_reasons_come_first(tmp_path, volumes, metrics, verdict, word):
+def test_verdict_and_reasons_come_first(
+    tmp_path: Path, volumes: Volumes, metrics: Metrics, verdict: str, word: str
+) -> None:
     metrics |= {"verdict": verdict, "reasons": ["first reason", "second reason"]}
     page = write(tmp_path / "report.html", volumes, metrics)
     header = page[page.index("<header") : page.index("</header>")]
@@ -53,33 +63,33 @@ def test_verdict_and_reasons_come_first(tmp_path, volumes, metrics, verdict, wor
     assert header.index("first reason") < header.index("second reason")
 
 
-def test_names_and_texts_from_outside_are_escaped(tmp_path, volumes, metrics):
+def test_names_and_texts_of_the_input_are_escaped(tmp_path: Path, volumes: Volumes, metrics: Metrics) -> None:
     for role in ("fixed", "moving"):
-        metrics[role] |= {"path": f"/data/{role}/{EVIL}", "warnings": [EVIL]}
-    metrics["reasons"] = [EVIL]
+        metrics[role] |= {"path": f"/data/{role}/{INJECTED}", "warnings": [INJECTED]}
+    metrics["reasons"] = [INJECTED]
     plain = write(tmp_path / "a.html", volumes, metrics | {"reasons": []}, [])
-    page = write(tmp_path / "b.html", volumes, metrics, [Reuse(EVIL, EVIL, EVIL)])
+    page = write(tmp_path / "b.html", volumes, metrics, [Reuse(INJECTED, INJECTED, INJECTED)])
     for text in (plain, page):
         assert "<img src=x" not in text
         assert text.count("<script>") == 1 and text.count("</script>") == 1
-    assert unescape(page).count(EVIL) > unescape(plain).count(EVIL) >= 4
+    assert unescape(page).count(INJECTED) > unescape(plain).count(INJECTED) >= 4
 
 
-def test_commands_can_be_copied_as_they_are(tmp_path, volumes, metrics):
-    text = "applywarp -i 'it''s <a> & b.nii.gz'\nsecond line"
+def test_commands_are_in_the_page_unchanged(tmp_path: Path, volumes: Volumes, metrics: Metrics) -> None:
+    text = "applywarp -i 'its <a> & b.nii.gz'\nsecond line"
     page = write(tmp_path / "report.html", volumes, metrics, [Reuse("FSL", "note", text)])
     (found,) = re.findall(r'<pre id="command-0" tabindex="0">(.*?)</pre>', page, re.DOTALL)
     assert unescape(found) == text
     assert 'data-copy="command-0"' in page
 
 
-def test_a_fresh_page_replaces_an_old_one_and_leaves_nothing_else(tmp_path, volumes, metrics):
+def test_a_new_page_replaces_the_old_one(tmp_path: Path, volumes: Volumes, metrics: Metrics) -> None:
     (tmp_path / "report.html").write_text("old")
     assert write(tmp_path / "report.html", volumes, metrics).startswith("<!DOCTYPE html>")
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_a_failed_registration_is_reported_too(tmp_path, volumes, metrics):
+def test_a_failed_registration_is_reported_too(tmp_path: Path, volumes: Volumes, metrics: Metrics) -> None:
     volumes["field"] = np.full_like(volumes["field"], np.nan)
     metrics |= {
         "lncc": None,
@@ -92,7 +102,7 @@ def test_a_failed_registration_is_reported_too(tmp_path, volumes, metrics):
     assert "no foreground to measure in" in page
 
 
-def test_refuses_shapes_that_do_not_fit_and_unknown_verdicts(tmp_path, volumes, metrics):
+def test_bad_shapes_and_unknown_verdicts_are_refused(tmp_path: Path, volumes: Volumes, metrics: Metrics) -> None:
     for wrong in ({"field": volumes["field"][:2]}, {"moved": volumes["moved"][1:]}, {"before": np.zeros((3, 3))}):
         with pytest.raises(ValueError, match="expected three images"):
             write(tmp_path / "report.html", volumes | wrong, metrics)
@@ -110,5 +120,5 @@ def test_refuses_shapes_that_do_not_fit_and_unknown_verdicts(tmp_path, volumes, 
         ("x.mgz", "x.nii", ("x.mgz", "x.nii")),
     ],
 )
-def test_names_are_short_but_tell_the_scans_apart(fixed, moving, names):
+def test_short_names_of_the_scans_differ(fixed: str, moving: str, names: tuple[str, str]) -> None:
     assert scan_names(fixed, moving) == names

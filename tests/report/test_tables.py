@@ -1,13 +1,19 @@
+"""The tables of the page, as a reader sees them."""
+
 import re
+from collections.abc import Callable
 from html import unescape
+from typing import Any
 
 import pytest
 
 from scripts.report.tables import inputs_table, key_metrics, metrics_table, number, timings_table, versions_table
 
+Metrics = dict[str, Any]
 
-def rows(table):
-    """Cells of each row of a table, as a reader sees them."""
+
+def rows(table: str) -> list[list[str]]:
+    """Cells of each row of a table, without notes."""
     found = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
     return [
         [
@@ -38,11 +44,11 @@ def rows(table):
         ([1.0, 0.5], "1.00, 0.500"),
     ],
 )
-def test_numbers_as_people_read_them(value, text):
+def test_numbers_have_three_digits(value: object, text: str) -> None:
     assert number(value) == text
 
 
-def test_metrics_stand_before_and_after(metrics):
+def test_metrics_have_values_before_and_after(metrics: Metrics) -> None:
     found = rows(metrics_table(metrics))
     assert ["LNCC", "0.286", "0.830"] in found
     assert ["Foreground Dice", "0.960", "0.994"] in found
@@ -52,7 +58,7 @@ def test_metrics_stand_before_and_after(metrics):
     assert ["Affine scale", "", "1.02, 0.970, 1.05"] in found
 
 
-def test_label_and_landmark_metrics_come_when_measured(metrics):
+def test_label_and_landmark_metrics_are_shown_when_measured(metrics: Metrics) -> None:
     for name in (">Dice<", ">HD95<", ">TRE<"):
         assert name not in metrics_table(metrics)
         assert name not in metrics_table(metrics | {"dice": None, "hd95": None, "tre": None})
@@ -63,11 +69,11 @@ def test_label_and_landmark_metrics_come_when_measured(metrics):
     assert ["TRE", "6.00", "3.00 mm"] in found
 
 
-def test_a_metric_without_a_start_leaves_its_cell_empty(metrics):
+def test_a_metric_without_a_value_before_has_an_empty_cell(metrics: Metrics) -> None:
     assert ["TRE", "", "3.00 mm"] in rows(metrics_table(metrics | {"tre": 3.0}))
 
 
-def test_refinement_is_one_row_where_there_was_one(metrics):
+def test_refinement_has_a_row(metrics: Metrics) -> None:
     assert "Refinement" not in metrics_table(metrics)
     metrics["refinement"] = {"steps": 50, "lncc_before": 0.8, "lncc_after": 0.8297, "gain": 0.0297}
     table = metrics_table(metrics)
@@ -75,15 +81,15 @@ def test_refinement_is_one_row_where_there_was_one(metrics):
     assert "LNCC gained 0.0297 in 50 steps" in table
 
 
-def test_key_metrics_are_the_few_that_matter(metrics):
+def test_key_metrics(metrics: Metrics) -> None:
     names = re.findall(
-        r'<li><span class="faint">(.*?)</span>', key_metrics(metrics | {"dice": 0.7, "dice_before": 0.4})
+        r'<li><span class="muted">(.*?)</span>', key_metrics(metrics | {"dice": 0.7, "dice_before": 0.4})
     )
     assert names == ["LNCC", "Dice", "Foreground Dice", "Folding in the foreground", "Largest displacement"]
     assert "0.286 →" in key_metrics(metrics)
 
 
-def test_headers_stand_side_by_side(metrics):
+def test_headers_are_side_by_side(metrics: Metrics) -> None:
     metrics["moving"]["orientation"] = "RAS"
     found = rows(inputs_table(metrics))
     assert found[0] == ["", "Fixed", "Moving"]
@@ -93,19 +99,19 @@ def test_headers_stand_side_by_side(metrics):
     assert ["Orientation", "LAS", "RAS"] in found
 
 
-def test_warnings_are_listed_with_their_scan(metrics):
+def test_warnings_are_listed_with_their_scan(metrics: Metrics) -> None:
     assert "warnings" not in inputs_table(metrics)
     metrics["moving"]["warnings"] = ["sform and qform differ"]
     assert '<ul class="warnings"><li>Moving: sform and qform differ</li></ul>' in inputs_table(metrics)
 
 
-def test_timings_add_up(metrics):
+def test_timings_have_a_total(metrics: Metrics) -> None:
     found = rows(timings_table(metrics))
     assert ["network", "12.2", "3104"] in found
     assert found[-1] == ["total", "12.8", ""]
 
 
-def test_versions_settings_and_checksums_are_all_there(metrics):
+def test_versions_settings_and_checksums_are_shown(metrics: Metrics) -> None:
     found = rows(versions_table(metrics))
     assert ["settings: init", "affine"] in found
     assert ["settings: weights: sha256", "ab" * 32] in found
@@ -114,14 +120,18 @@ def test_versions_settings_and_checksums_are_all_there(metrics):
 
 
 @pytest.mark.parametrize("table", [metrics_table, inputs_table, key_metrics, timings_table, versions_table])
-def test_what_is_missing_is_left_out(table):
-    table({"fixed": {}, "moving": {}})
+def test_missing_metrics_are_left_out(table: Callable[[Metrics], str]) -> None:
+    assert "None" not in table({"fixed": {}, "moving": {}})
 
 
-def test_text_from_outside_is_escaped(metrics):
-    evil = '<img src=x onerror="alert(1)">&'
-    metrics["fixed"] |= {"path": evil, "space": evil, "warnings": [evil], "sha256": evil}
-    metrics |= {"settings": {evil: evil}, "versions": {evil: evil}, "timings": {evil: {"seconds": 1.0}}}
+def test_text_of_the_input_is_escaped(metrics: Metrics) -> None:
+    injected = '<img src=x onerror="alert(1)">&'
+    metrics["fixed"] |= {"path": injected, "space": injected, "warnings": [injected], "sha256": injected}
+    metrics |= {
+        "settings": {injected: injected},
+        "versions": {injected: injected},
+        "timings": {injected: {"seconds": 1.0}},
+    }
     for table in (metrics_table, inputs_table, key_metrics, timings_table, versions_table):
         assert "<img" not in table(metrics)
-    assert unescape(inputs_table(metrics)).count(evil) == 3
+    assert unescape(inputs_table(metrics)).count(injected) == 3

@@ -1,4 +1,4 @@
-"""Seconds and memory of a part of the work."""
+"""Seconds and memory of a block of code."""
 
 import mmap
 import time
@@ -16,8 +16,8 @@ def test_seconds_are_those_of_the_block() -> None:
     assert 0.2 <= timings["sleep"]["seconds"] < 1.0
 
 
-def test_memory_of_a_part_is_its_own_peak() -> None:
-    """200 MB that go back to the system at the end are seen, and do not count for the next one."""
+def test_memory_of_a_block_is_its_own_peak() -> None:
+    """A block of 200 MB that is freed at once is measured, and does not count for the next block of code."""
     timings: dict = {}
     with timed(timings, "before"):
         pass
@@ -32,7 +32,7 @@ def test_memory_of_a_part_is_its_own_peak() -> None:
     assert peaks["after"] < peaks["large"] - 100
 
 
-def test_memory_is_measured_where_the_kernel_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_measured_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(*_: object) -> None:
         raise PermissionError
 
@@ -43,7 +43,7 @@ def test_memory_is_measured_where_the_kernel_tells_nothing(monkeypatch: pytest.M
     assert 20 < timings["load"]["peak_memory_mb"] < 1e6
 
 
-def test_failed_stage_is_not_noted() -> None:
+def test_a_failed_block_has_no_entry() -> None:
     timings: dict = {}
     with pytest.raises(ZeroDivisionError), timed(timings, "bad"):
         _ = 1 / 0
