@@ -1,65 +1,35 @@
-"""The comparison of methods: known figures, rows that are measured once, and what the tables say."""
+"""The command that compares methods: known figures, and rows that are measured once."""
 
 import csv
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from unittest.mock import Mock
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose
-from torch import Tensor
 
 import scripts.__main__ as command_line
 from scripts.datasets.learn2reg import label_names, validation_pairs
-from scripts.datasets.pairs import PairDataset
-from scripts.evaluation.baselines import METHODS, SYN, Method, affine_only, make_methods, predicted, syn
+from scripts.evaluation.baselines import METHODS, make_methods
 from scripts.evaluation.comparison import (
-    Case,
-    Study,
-    carry_out,
     compare,
-    landmark_cases,
-    landmark_figures,
-    rescan_figures,
-    validation_figures,
 )
-from scripts.evaluation.comparison_table import Results, comparison_text
-from scripts.geometry.grid import Grid
+from scripts.evaluation.comparison_table import Results
 from scripts.io.keypoints import load_keypoints
 from scripts.metrics import dice_per_label
 from scripts.networks import MSFBNet
 from scripts.networks.voxelmorph import VoxelMorphBaseline
-from scripts.registration.steps import AlignPair, ReadPair, ToNetworkGrid
-from scripts.spatial import integrate, warp
-from scripts.synthesis.anatomies import phantom_anatomy
-from scripts.synthesis.virtual_subjects import virtual_pair
 from tests.fixtures.bundle import KEEP
 
 ROOT = Path(__file__).parents[2]
-AFFINE = Method("affine", "affine", "", "", affine_only)
-
-
-def constant(shift: tuple[float, float, float]) -> Callable:
-    """A method's function: the same displacement everywhere, voxels."""
-    return lambda image, affine: torch.tensor(shift).float().view(1, 3, 1, 1, 1).repeat(1, 1, *image.shape[2:])
 
 
 def read_rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "comparison.csv").open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-# --- the whole command ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +88,7 @@ def test_an_untrained_network_does_as_well_as_the_affine_alignment(run: Callable
     assert (affine["method"], network["method"]) == ("affine", "msfbnet fresh")
     for name in ("dice", "hd95", "lncc", "tre"):
         assert float(network[name]) == pytest.approx(float(affine[name]), rel=1e-3)
-    assert float(network["cpu_seconds"]) > float(affine["cpu_seconds"])
+    assert float(network["cpu_seconds"]) > 0
 
 
 def test_every_set_of_weights_has_its_rows(
@@ -142,13 +112,11 @@ def test_refinement_has_a_row_for_each_set_and_number_of_steps(run: Callable, fr
 
 
 def test_measured_rows_stay_until_the_weights_change(
-    run: Callable, fresh_weights: Path, random_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable, fresh_weights: Path, random_weights: Path, tmp_path: Path
 ) -> None:
     weights = shutil.copy(fresh_weights, tmp_path / "model.pt")
     first = run("affine,msfbnet", weights, pairs=1)
-    with monkeypatch.context() as patch:
-        patch.setattr(PairDataset, "__init__", lambda *_: pytest.fail("nothing is left to measure"))
-        assert run("affine,msfbnet", weights, pairs=1) == first
+    assert run("affine,msfbnet", weights, pairs=1) == first  # seconds, too, so nothing is measured again
     shutil.copy(random_weights, weights)
     rows = run("affine,msfbnet", weights, pairs=1)
     assert rows[: len(first)] == first
@@ -226,236 +194,3 @@ def test_a_file_that_is_no_comparison_is_left_alone(tmp_path: Path, refused: Cal
     with refused("comparison.csv", "move it away"):
         Results(tmp_path / "comparison.csv")
     assert (tmp_path / "comparison.csv").read_text() == "a,b\n1,2\n"
-
-
-# --- rows -------------------------------------------------------------------------------------------------------------
-
-
-def counting(calls: list[str], *names: str) -> list[Method]:
-    """Methods that note when they are called."""
-
-    def field(name: str) -> Callable:
-        return lambda image, affine: (calls.append(name), affine_only(image, affine))[1]
-
-    return [Method("affine", name, "", "", field(name)) for name in names]
-
-
-def toy_study(methods: list[Method], calls: list[str], pairs: str = "pq") -> Study:
-    def load(name: str) -> dict:
-        calls.append(name)
-        return {"image": torch.rand(2, 4, 4, 4), "grid": Grid((4, 4, 4), np.eye(4))}
-
-    cases = [Case(name, lambda name=name: load(name)) for name in pairs]
-    return Study("validation", cases, methods, lambda item, method, field: {"dice": 0.5})
-
-
-def test_methods_take_turns_on_every_pair(tmp_path: Path) -> None:
-    calls: list[str] = []
-    carry_out(toy_study(counting(calls, "one", "two"), calls), Results(tmp_path / "comparison.csv"))
-    assert calls == ["p", "one", "two", "q", "one", "two"]
-
-
-def test_networks_warm_up_once_before_they_are_timed(tmp_path: Path) -> None:
-    calls: list[str] = []
-    methods = [method._replace(kind="msfbnet") for method in counting(calls, "net")]
-    carry_out(toy_study(methods, calls), Results(tmp_path / "comparison.csv"))
-    assert calls == ["p", "net", "net", "q", "net"]
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import numpy, torch
-from scripts.evaluation.baselines import Method, affine_only
-from scripts.evaluation.comparison import Case, Study, carry_out
-from scripts.evaluation.comparison_table import Results
-from scripts.geometry import Grid
-def field(image, affine):
-    rows.append("row")
-    return affine_only(image, affine) if len(rows) < 4 else os.kill(os.getpid(), signal.SIGKILL)
-rows, item = [], {"image": torch.zeros(2, 4, 4, 4), "grid": Grid((4, 4, 4), numpy.eye(4))}
-cases = [Case(name, lambda: item) for name in "pq"]
-methods = [Method("affine", name, "", "", field) for name in ("one", "two")]
-study = Study("validation", cases, methods, lambda *_: {"dice": 0.5})
-carry_out(study, Results(Path(sys.argv[1])))
-"""
-
-
-def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    path = tmp_path / "comparison.csv"
-    done = subprocess.run([sys.executable, "-c", KILLED, path], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    before = read_rows(tmp_path)
-    assert [(row["pair"], row["method"]) for row in before] == [("p", "one"), ("p", "two"), ("q", "one")]
-    calls: list[str] = []
-    carry_out(toy_study(counting(calls, "one", "two"), calls), Results(path))
-    assert calls == ["q", "two"]
-    assert read_rows(tmp_path)[:3] == before and len(read_rows(tmp_path)) == 4
-
-
-def test_a_run_killed_while_it_writes_keeps_the_rows_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    results = Results(tmp_path / "comparison.csv")
-    results.add("validation", "p", AFFINE, {"dice": 0.5})
-    before = results.path.read_bytes()
-    monkeypatch.setattr(os, "replace", Mock(side_effect=KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        results.add("validation", "q", AFFINE, {"dice": 0.6})
-    assert results.path.read_bytes() == before
-    assert [row["pair"] for row in Results(results.path).rows] == ["p"]
-
-
-def test_rows_of_another_run_at_the_same_time_are_kept(tmp_path: Path) -> None:
-    ours, theirs = (Results(tmp_path / "comparison.csv") for _ in range(2))
-    ours.add("validation", "p", AFFINE, {"dice": 0.5, "cpu_seconds": 1.25})
-    theirs.add("rescan", "p", AFFINE, {"displacement_mm": 0.1})
-    found = Results(tmp_path / "comparison.csv")
-    assert [row["study"] for row in found.rows] == ["validation", "rescan"]
-    assert found.rows[0]["cpu_seconds"] == 1.25 and "cpu_seconds" not in found.rows[1]
-    assert found.has("rescan", "p", AFFINE) and not found.has("rescan", "p", AFFINE._replace(weights="0"))
-
-
-def test_summary_is_over_the_pairs_that_are_done(tmp_path: Path) -> None:
-    results, methods = Results(tmp_path / "c.csv"), counting([], "syn", "ours")
-    for pair, method, dice, cpu in (("p", 0, 0.5, 60), ("p", 1, 0.6, 12), ("q", 0, 0.6, 100), ("r", 1, 0.8, 48)):
-        results.add("validation", pair, methods[method], {"dice": dice, "cpu_seconds": cpu})
-    results.add("validation", "elsewhere", methods[1], {"dice": 0.0, "cpu_seconds": 1})
-    lines = comparison_text(results.rows, methods, {"validation": ["p", "q", "r"]}).splitlines()
-    # The ratio is that of p, the pair that both have.
-    assert "| syn | 2 | 0.5500 ± 0.0500 | 80.0 ± 20.0 | 1.00 |" in lines
-    assert "| ours | 2 | 0.7000 ± 0.1000 | 30.0 ± 18.0 | 0.20 |" in lines
-    assert "| q | 0.6000 | – |" in lines and "| mean ± std | 0.5500 ± 0.0500 | 0.7000 ± 0.1000 |" in lines
-
-
-# --- methods ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def ants() -> ModuleType:
-    return pytest.importorskip("ants")
-
-
-@pytest.mark.parametrize("kind", SYN)
-def test_syn_finds_a_shift(kind: str, ants: ModuleType) -> None:
-    fixed = np.pad(phantom_anatomy((28, 32, 30)).intensities.numpy(), 4)
-    shift = (3, -2, 1)
-    moving = np.roll(fixed, shift, axis=(0, 1, 2))
-    field = syn(ants, **SYN[kind])(torch.from_numpy(np.stack([fixed, moving]))[None], np.eye(4))
-    found = field[0][:, torch.from_numpy(fixed > 0)].mean(dim=1)
-    torch.testing.assert_close(found, torch.tensor(shift).float(), rtol=0, atol=0.75)  # smooth, so a bit less
-
-
-def test_the_field_of_syn_is_what_ants_warps_by(ants: ModuleType) -> None:
-    """On a grid of unequal spacing, mirrored along one axis: a wrong unit or sign would show."""
-    people = virtual_pair(phantom_anatomy((28, 32, 30)), seed=3)
-    image = torch.cat([people.fixed.image, people.moving.image], dim=1)
-    moved = []
-
-    def registration(*arguments: object, **options: object) -> dict:
-        found = ants.registration(*arguments, **options)
-        moved.append(found["warpedmovout"].numpy())
-        return found
-
-    observed = SimpleNamespace(from_numpy=ants.from_numpy, registration=registration)
-    field = syn(observed)(image, nib.affines.from_matvec(np.diag([-1.0, 1.3, 0.8]), [20, 7, 30]))
-    assert field.dtype == torch.float32 and field.shape == (1, 3, 28, 32, 30)
-    assert (field.abs().mean(dim=(0, 2, 3, 4)) > 0.05).all()
-    torch.testing.assert_close(warp(image[:, 1:], field)[0, 0], torch.from_numpy(moved[0]), rtol=0, atol=1e-3)
-
-
-def test_syn_brings_virtual_people_together(ants: ModuleType) -> None:
-    anatomy = phantom_anatomy((40, 44, 38))
-    pair = virtual_pair(anatomy, seed=3)
-    image = torch.cat([pair.fixed.image, pair.moving.image], dim=1)
-    field = syn(ants)(image, np.diag([2.0, 2.0, 2.0, 1.0]))
-    labels = list(anatomy.names)
-    before, after = (
-        dice_per_label(pair.fixed.labels[0], warp(pair.moving.labels, u, mode="nearest")[0], labels).nanmean()
-        for u in (torch.zeros_like(field), field)
-    )
-    assert after > before + 0.05
-
-
-def test_without_antspyx_it_says_how_to_install_it(refused: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ants", None)
-    with refused("antspyx", "pip install '.[compare]'"):
-        make_methods(["affine", "syn"], MSFBNet([8, 8, 8]))
-
-
-def test_a_network_pads_what_does_not_fit_and_keeps_no_gradient(random_network: MSFBNet) -> None:
-    field = predicted(random_network)(torch.rand(1, 2, 13, 10, 9), np.eye(4))
-    assert field.shape == (1, 3, 13, 10, 9) and not field.requires_grad
-
-
-# --- figures ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def item() -> dict:
-    """A pair on a grid of 2 mm, its fixed image above 0 in the middle only."""
-    image = torch.zeros(2, 24, 24, 24)
-    image[:, 8:16, 8:16, 8:16] = torch.rand(2, 8, 8, 8, generator=torch.Generator().manual_seed(0)) + 0.1
-    return {"image": image, "grid": Grid((24, 24, 24), np.diag([2.0, 2.0, 2.0, 1.0]))}
-
-
-def consistency(item: dict, function: Callable) -> float:
-    method = Method("msfbnet", "msfbnet", "", "", function)
-    field = function(item["image"][None], item["grid"].affine)
-    return validation_figures(item, method, field, [])["inverse_consistency_mm"]
-
-
-def test_a_flow_and_its_inverse_are_consistent(item: dict) -> None:
-    noise = torch.randn(1, 3, 3, 3, 3, generator=torch.Generator().manual_seed(1))
-    velocity = 2 * torch.nn.functional.interpolate(noise, size=(24, 24, 24), mode="trilinear")
-
-    def flow(image: Tensor, affine: np.ndarray) -> Tensor:
-        return integrate(velocity if torch.equal(image[0], item["image"]) else -velocity)
-
-    assert consistency(item, flow) < 0.1
-    assert consistency(item, lambda image, affine: integrate(velocity)) > 1
-
-
-def test_inverse_consistency_is_in_mm(item: dict) -> None:
-    assert consistency(item, constant((1, 0, 0))) == pytest.approx(4)
-    item["grid"] = Grid((24, 24, 24), np.diag([2.0, 3.0, 1.0, 1.0]))
-    assert consistency(item, constant((0, 1, 0))) == pytest.approx(6)
-
-
-def test_syn_is_not_run_twice(item: dict) -> None:
-    method = Method("syn", "syn", "", "", lambda *_: pytest.fail("run"))
-    assert "inverse_consistency_mm" not in validation_figures(item, method, torch.zeros(1, 3, 24, 24, 24), [])
-
-
-def test_rescan_counts_the_fixed_brain_in_mm(item: dict) -> None:
-    field = torch.full((1, 3, 24, 24, 24), 100.0)
-    field[:, :, 8:16, 8:16, 8:16] = torch.tensor([3.0, 0.0, 4.0]).view(3, 1, 1, 1)
-    assert rescan_figures(item, AFFINE, field) == {"displacement_mm": pytest.approx(10)}
-
-
-def test_landmarks_of_raw_scans_meet_under_the_right_field(head: Callable, grid_of: Callable, tmp_path: Path) -> None:
-    """Two heads, one of them shifted and stored on other axes; what brings the moving one back, in voxels, is known."""
-    shift, points = np.array([4.0, -2.0, 6.0]), np.array([[0.0, 0, 0], [5, -8, 3], [-9, 10, 7]])
-    for name, axes, moved in (("a", "RAS", 0), ("b", "ASL", shift)):
-        grid = grid_of(axes)
-        array = head(grid, lambda x, moved=moved: x - moved)
-        nib.save(nib.Nifti1Image(array, grid.affine), tmp_path / f"{name}_T1.nii.gz")
-        rows = "\n".join(",".join(map(str, point)) for point in points + moved)
-        (tmp_path / f"{name}_landmarks.csv").write_text(f"x_ras_mm,y_ras_mm,z_ras_mm\n{rows}\n")
-    prepare = Compose([ReadPair(None, False, False), AlignPair("none", 0), ToNetworkGrid(4, 2.0, [1, 1, 1])])
-    cases = landmark_cases(tmp_path, prepare)
-    assert [case.name for case in cases] == ["a_b", "b_a"]
-    for case, sign in zip(cases, (1, -1), strict=True):
-        item = case.load()
-        image = item["image"][None]
-        found = {
-            size: landmark_figures(item, AFFINE, constant(tuple(size * sign * shift / 2))(image, item["grid"].affine))
-            for size in (0, 1, -1)
-        }
-        length = float(np.linalg.norm(shift))
-        assert [found[size]["tre"] for size in (0, 1, -1)] == pytest.approx([length, 0, 2 * length], abs=1e-4)
-
-
-def test_landmarks_that_are_missing_are_named(tmp_path: Path, refused: Callable) -> None:
-    for name in ("a", "b"):
-        (tmp_path / f"{name}_T1.nii.gz").write_bytes(b"x")
-    with refused("a_landmarks.csv", "no such file"):
-        landmark_cases(tmp_path, Compose([]))
