@@ -13,8 +13,7 @@ from torch import Tensor
 
 import scripts.__main__ as command_line
 from scripts.networks import MSFBNet
-from scripts.release.exports import exports
-from scripts.release.exports import FORMATS, TOLERANCE, example_image, largest_differences
+from scripts.release.exports import FORMATS, TOLERANCE, example_image, exports, largest_differences
 from tests.fixtures.networks import CHANNELS
 
 ROOT = Path(__file__).parents[2]
