@@ -18,7 +18,8 @@ from scripts.evaluation.comparison import (
     validation_figures,
 )
 from scripts.geometry.grid import Grid
-from scripts.registration.steps import AlignPair, ReadPair, ToNetworkGrid
+from scripts.registration.pair import Job, PreparedPair
+from scripts.registration.steps import align_pair, read_pair, to_network_grid
 from scripts.spatial import integrate
 
 AFFINE = Method("affine", "affine", "", "", affine_only)
@@ -80,7 +81,10 @@ def test_landmarks_of_raw_scans_meet_under_the_right_field(head: Callable, grid_
         nib.save(nib.Nifti1Image(array, grid.affine), tmp_path / f"{name}_T1.nii.gz")
         rows = "\n".join(",".join(map(str, point)) for point in points + moved)
         (tmp_path / f"{name}_landmarks.csv").write_text(f"x_ras_mm,y_ras_mm,z_ras_mm\n{rows}\n")
-    prepare = Compose([ReadPair(None, False, False), AlignPair("none", 0), ToNetworkGrid(4, 2.0, [1, 1, 1])])
+
+    def prepare(job: Job) -> PreparedPair:
+        return to_network_grid(align_pair(read_pair(job), np.eye(4), 0), 4, 2.0, [1, 1, 1])
+
     cases = landmark_cases(tmp_path, prepare)
     assert [case.name for case in cases] == ["a_b", "b_a"]
     for case, sign in zip(cases, (1, -1), strict=True):
