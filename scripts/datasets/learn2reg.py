@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from scripts.io import scan_name
+from scripts.io import check_is_text, scan_name
 from scripts.runtime import InputError
 
 # Absolute paths by kind: `image`, and `label` and `keypoints` if the scan has them. Row i of the keypoint files of all
@@ -118,6 +118,7 @@ def label_names(dataset_dir: str | Path) -> dict[int, str]:
 
 def _dataset_json(dataset_dir: str | Path) -> Path:
     """The only file `*dataset*.json` of a folder; a path to a file is returned unchanged."""
+    check_is_text(dataset_dir, "dataset_dir")
     path = Path(dataset_dir).expanduser()
     if path.is_file():
         return path

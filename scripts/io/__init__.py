@@ -2,7 +2,7 @@
 
 from scripts.io.configs import read_configs
 from scripts.io.field_formats import read_transform, write_transform
-from scripts.io.files import FilePath, existing_file, file_sha256
+from scripts.io.files import FilePath, check_is_text, existing_file, file_sha256
 from scripts.io.headers import read_grid
 from scripts.io.images import IN_MEMORY, ImageSource, open_image, source_name
 from scripts.io.itk import save_affine, save_composite
@@ -27,6 +27,7 @@ __all__ = [
     "Series",
     "as_positions",
     "check_folder",
+    "check_is_text",
     "check_output",
     "existing_file",
     "file_sha256",

@@ -15,6 +15,21 @@ _POINTERS = (  # how a small text that stands for a file begins, and what fetche
 )
 
 
+def check_is_text(path: object, option: str) -> None:
+    """Refuse a path that `python -m monai.bundle run` has read as a number, a list or the like.
+
+    Args:
+        path: value of the option.
+        option: name of the option, for the message.
+
+    Raises:
+        InputError: if it is neither text nor a path.
+    """
+    if not isinstance(path, str | os.PathLike):
+        kind = type(path).__name__
+        raise InputError(f"--{option} {path}: read as {kind}, not as the name of a file or folder; write ./ before it")
+
+
 def existing_file(path: FilePath) -> Path:
     """The path of a file that is there and has content.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import TextIO
 
-from scripts.io.files import FilePath
+from scripts.io.files import FilePath, check_is_text
 from scripts.runtime import InputError, first_line
 
 _UNFINISHED = ".unfinished-"  # how the names of files and folders begin that are not whole yet
@@ -17,7 +17,7 @@ _UNFINISHED = ".unfinished-"  # how the names of files and folders begin that ar
 def whole_file(path: FilePath) -> Iterator[Path]:
     """Write a file whole or not at all: to a path beside it, which gets the file's name at the end.
 
-    An older file stays as it is until then. What a killed process leaves beside it, the next one overwrites.
+    An older file stays as it is until then. A killed process leaves `.unfinished-…` beside it.
 
     Args:
         path: path of the file; its folder exists.
@@ -29,7 +29,8 @@ def whole_file(path: FilePath) -> Iterator[Path]:
         InputError: if the file cannot be written.
     """
     final = Path(path)
-    unfinished = final.with_name(f"{_UNFINISHED}{final.name}")  # at the front: writers go by the ending
+    # The process's number keeps two writers of one file apart; the name is at the end, as writers go by the ending.
+    unfinished = final.with_name(f"{_UNFINISHED}{os.getpid()}-{final.name}")
     try:
         try:
             yield unfinished
@@ -93,8 +94,9 @@ def check_folder(path: FilePath) -> None:
         path: path of the folder.
 
     Raises:
-        InputError: if it, or a folder on the way to it, is a file or is not writable.
+        InputError: if it is no text, or if it, or a folder on the way to it, is a file or is not writable.
     """
+    check_is_text(path, "output_dir")
     there = next(folder for folder in (Path(path), *Path(path).absolute().parents) if folder.exists())
     if not there.is_dir():
         raise InputError(f"{there}: a file, not a folder; choose another --output_dir")

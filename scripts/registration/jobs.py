@@ -11,7 +11,7 @@ from typing import Any
 import torch.distributed as dist
 
 from scripts.datasets import validation_pairs
-from scripts.io import file_sha256, scan_name, source_name
+from scripts.io import check_is_text, file_sha256, scan_name, source_name
 from scripts.registration.pair import ImageSources, Job
 from scripts.runtime import InputError, first_line, rank, share
 
@@ -49,6 +49,9 @@ def registration_jobs(
         InputError: unless exactly one of `files`, `pairs` and `dataset_dir` is given; if a list or dataset is bad, or
             two jobs have the same name.
     """
+    for option, value in {**files, "pairs": pairs, "dataset_dir": dataset_dir}.items():
+        if value is not None:
+            check_is_text(value, option)
     given = {name: str(path) for name, path in files.items() if path is not None}
     if sum((bool(given), pairs is not None, dataset_dir is not None)) != 1 or (given and not set(ROLES) <= set(given)):
         raise InputError("give either --fixed and --moving, or --pairs, or --dataset_dir")

@@ -27,12 +27,12 @@ def start_training(output_dir: str, resume: bool, seed: int) -> None:
             can be written to.
     """
     start(seed)
+    check_folder(output_dir)
     last = Path(output_dir) / "last.pt"
     if last.exists() and not resume:
         raise InputError(f"{last}: an earlier training is here; add --resume true or choose another --output_dir")
     if resume and not last.exists():
         raise InputError(f"{last}: no such checkpoint to resume from; check --output_dir")
-    check_folder(output_dir)
     Path(output_dir).mkdir(parents=True, exist_ok=True)
     _warn_of_load()
 

@@ -67,7 +67,7 @@ def fill(folder: Path) -> None:
         (folder / name).write_text("new")
 
 
-def test_killed_process_leaves_the_older_file_and_what_the_next_one_overwrites(tmp_path: Path) -> None:
+def test_killed_process_leaves_the_older_file(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     path.write_text("old")
 
@@ -80,7 +80,23 @@ def test_killed_process_leaves_the_older_file_and_what_the_next_one_overwrites(t
     assert path.read_text() == "old"
     with whole_file(path) as file:
         file.write_text("new")
-    assert path.read_text() == "new" and names(tmp_path) == {"model.pt"}
+    assert path.read_text() == "new"
+
+
+def test_two_processes_that_write_one_file_keep_apart(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    with whole_file(path) as file:
+        file.write_text("half of")
+        child = os.fork()
+        if child == 0:
+            with whole_file(path) as other:
+                other.write_text("the other one")
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert path.read_text() == "the other one"
+        with file.open("a") as stream:
+            stream.write(" ours")
+    assert path.read_text() == "half of ours" and names(tmp_path) == {"table.csv"}
 
 
 def test_killed_process_leaves_no_new_folder(tmp_path: Path) -> None:
