@@ -53,6 +53,19 @@ def test_anything_but_one_kind_of_input_is_refused(refused: Callable, given: dic
 
 
 @pytest.mark.parametrize(
+    ("given", "words"),
+    [  # what `python -m monai.bundle run` makes of 20240131 and a,b
+        ({"files": {"fixed": 20240131, "moving": "b.nii"}}, ["--fixed 20240131", "int", "./"]),
+        ({"pairs": 1.5}, ["--pairs 1.5", "float", "./"]),
+        ({"dataset_dir": ("a", "b")}, ["--dataset_dir", "tuple", "./"]),
+    ],
+)
+def test_paths_that_are_no_text_are_refused(refused: Callable, given: dict[str, Any], words: list[str]) -> None:
+    with refused(*words):
+        registration_jobs("out", **{"files": {}, **given})
+
+
+@pytest.mark.parametrize(
     "content",
     [
         "fixed,moving,name,moving_label\na.nii,sub/b.nii.gz,first,l.nii\nc.nii,a.nii,,\n\n",
