@@ -1,6 +1,7 @@
 """The table of all registrations in a folder."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -42,5 +43,6 @@ class RegistrationTable:
 def _row(file: Path) -> dict[str, Any]:
     metrics = json.loads(file.read_text(encoding="utf-8"))
     numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
-    seconds = sum(part["seconds"] for part in metrics["timings"].values())
+    timings = metrics.get("timings")  # results of versions before 0.8 have none
+    seconds = sum(part["seconds"] for part in timings.values()) if timings else math.nan
     return {"pair": file.parent.name, **numbers, "seconds": seconds}
