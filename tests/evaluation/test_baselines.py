@@ -69,6 +69,6 @@ def test_without_antspyx_it_says_how_to_install_it(refused: Callable, monkeypatc
         make_methods(["affine", "syn"], MSFBNet([8, 8, 8]))
 
 
-def test_a_network_pads_what_does_not_fit_and_keeps_no_gradient(random_network: MSFBNet) -> None:
+def test_network_pads_and_keeps_no_gradient(random_network: MSFBNet) -> None:
     field = predicted(random_network)(torch.rand(1, 2, 13, 10, 9), np.eye(4))
     assert field.shape == (1, 3, 13, 10, 9) and not field.requires_grad

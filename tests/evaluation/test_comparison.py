@@ -83,7 +83,7 @@ def test_affine_has_the_figures_of_the_files(run: Callable, rescanned: Path) -> 
     assert float(rows[2]["displacement_mm"]) == 0
 
 
-def test_an_untrained_network_does_as_well_as_the_affine_alignment(run: Callable, fresh_weights: Path) -> None:
+def test_untrained_network_is_like_the_affine_alignment(run: Callable, fresh_weights: Path) -> None:
     affine, network = run("affine,msfbnet", fresh_weights, pairs=1)[:2]
     assert (affine["method"], network["method"]) == ("affine", "msfbnet fresh")
     for name in ("dice", "hd95", "lncc", "tre"):
@@ -129,7 +129,7 @@ def test_measured_rows_stay_until_the_weights_change(
     assert first[1]["weights"] not in (tmp_path / "comparison.md").read_text()
 
 
-def test_the_same_weights_in_another_network_are_measured_anew(
+def test_weights_in_another_network_are_measured_anew(
     run: Callable, config_file: str, random_weights: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "plain.yaml").write_text("network_def#diffeomorphic: false\n")
@@ -176,7 +176,7 @@ def test_trains_voxelmorph_by_the_same_recipe(run_bundle: Callable, dataset: Pat
     ],
     ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else "",
 )
-def test_bad_arguments_are_refused_before_anything_is_measured(
+def test_bad_arguments_are_refused_at_once(
     options: dict, words: list, dataset: Path, tmp_path: Path, refused: Callable, unchanged_process: Callable
 ) -> None:
     with unchanged_process(), refused(*words):

@@ -72,7 +72,7 @@ assert not {"scripts", "monai"} & {name.split(".")[0] for name in sys.modules}
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_torchscript_of_the_shipped_weights_runs_without_this_repository(command: Callable, tmp_path: Path) -> None:
+def test_torchscript_runs_without_this_repository(command: Callable, tmp_path: Path) -> None:
     done = command(*documented("python -m monai.bundle ckpt_export", tmp_path))
     assert done.returncode == 0, done.stderr
     images = [example_image(size) for size in ((48, 64, 32), (32, 48, 48))]
@@ -137,7 +137,7 @@ def test_every_format_gives_eager_fields_at_other_sizes(name: str, exported: Pat
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_the_shipped_weights_give_the_same_field_in_every_format(tmp_path: Path) -> None:
+def test_shipped_weights_give_one_field_in_every_format(tmp_path: Path) -> None:
     network = shipped_network()
     images = [example_image(size) for size in ((48, 64, 32), (64, 32, 48))]
     assert min(network(image).norm(dim=1).mean() for image in images) > 0.5

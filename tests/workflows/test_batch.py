@@ -58,7 +58,7 @@ def folders(out: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ["pairs.csv", "pairs.json"])
-def test_a_bad_pair_does_not_stop_the_others_and_is_done_when_mended(
+def test_bad_pair_is_done_once_it_is_mended(
     batch: Callable, images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture, name: str
 ) -> None:
     bad = tmp_path / "bad.nii.gz"
@@ -127,7 +127,7 @@ def test_workers_change_nothing(batch: Callable, small_dataset: Path, tmp_path: 
         assert (tmp_path / "0" / path).read_bytes() == (tmp_path / "2" / path).read_bytes(), path
 
 
-def test_figures_of_labels_and_landmarks_are_those_of_plain_numpy(
+def test_figures_are_those_of_plain_numpy(
     batch: Callable, small_dataset: Path, random_weights: Path, tmp_path: Path
 ) -> None:
     with suppress(RuntimeError):  # the verdict is poor
@@ -157,7 +157,7 @@ def test_figures_of_labels_and_landmarks_are_those_of_plain_numpy(
         assert abs(metrics["tre"] - metrics["tre_before"]) > 0.1
 
 
-def test_hausdorff_distance_is_that_of_other_peoples_code(batch: Callable, small_dataset: Path, tmp_path: Path) -> None:
+def test_hausdorff_distance_is_that_of_other_code(batch: Callable, small_dataset: Path, tmp_path: Path) -> None:
     surface_distance = pytest.importorskip("surface_distance")
     batch(dataset_dir=small_dataset)
     folder = tmp_path / "out" / f"{PEOPLE[2]}_{PEOPLE[3]}"

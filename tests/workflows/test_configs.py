@@ -136,7 +136,7 @@ def test_ablation_is_an_override(bundle: Callable, config: str, override: dict, 
         assert not any(part in name for name in ablated)
 
 
-def test_ablated_network_trains_and_its_weights_fit_nothing_else(
+def test_ablated_weights_fit_nothing_else(
     run_bundle: Callable, bundle: Callable, dataset: Path, tmp_path: Path
 ) -> None:
     sizes = {"max_epochs": 1, "pairs_per_epoch": 1, "val_interval": 1}

@@ -52,7 +52,7 @@ def client(
 
 
 @pytest.mark.filterwarnings("ignore:executing the bundle config")
-def test_federated_client_trains_and_evaluates_the_servers_weights(
+def test_federated_client_takes_the_servers_weights(
     client: MonaiAlgo, run_bundle: Callable, dataset: Path, tmp_path: Path, random_weights: Path
 ) -> None:
     (folder,) = tmp_path.iterdir()

@@ -136,14 +136,15 @@ def test_a_second_run_gives_the_same_bytes(register: Callable, pair: tuple[Path,
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_whole_head_is_warned_of_unless_the_weights_know_them(
-    register: Callable, pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("scripts.registration.steps.looks_skull_stripped", lambda *_: False)
-    warned = register(*pair, tmp_path / "a")
+def test_whole_heads_are_warned_of(register: Callable, save_scan: Callable, blob: Callable, tmp_path: Path) -> None:
+    """Heads of 18 x 25 x 14 cm, larger than a brain."""
+    affine = np.diag([8.0, 8.0, 8.0, 1.0]) @ AFFINE
+    pair = [save_scan(f"{name}.nii.gz", blob((28, 33, 25), seed), affine) for seed, name in enumerate("FM")]
+    options = {"network_spacing": 8}
+    warned = register(*pair, tmp_path / "a", **options)
     assert all("HD-BET or SynthStrip" in warned[role]["warnings"][0] for role in ("fixed", "moving"))
-    assert register(*pair, tmp_path / "b", expects_skull_stripped=False)["fixed"]["warnings"] == []
-    masked = register(*pair, tmp_path / "c", fixed_mask=pair[0])
+    assert register(*pair, tmp_path / "b", expects_skull_stripped=False, **options)["fixed"]["warnings"] == []
+    masked = register(*pair, tmp_path / "c", fixed_mask=pair[0], **options)
     assert not any("SynthStrip" in warning for warning in masked["fixed"]["warnings"])
 
 
@@ -184,7 +185,7 @@ def test_disk_full_while_saving_leaves_nothing(
     assert {path for path in tmp_path.rglob("*") if path != tmp_path / "out"} == {*pair}
 
 
-def test_failure_while_saving_keeps_the_earlier_result(
+def test_disk_full_while_saving_keeps_the_earlier_result(
     register: Callable, fresh_weights: Path, pair: tuple[Path, Path], tmp_path: Path, fill_disk: Callable
 ) -> None:
     register(*pair, tmp_path / "out")

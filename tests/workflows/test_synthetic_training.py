@@ -27,7 +27,7 @@ def train(run_bundle: Callable, dataset: Path, label_dir: Path) -> Callable[...,
     return run
 
 
-def test_volumes_grow_by_the_stages_and_a_resumed_training_goes_on_as_if_never_stopped(
+def test_resumed_stages_go_on_as_if_never_stopped(
     train: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes, made, limit = [], RandSynthesizePaird.__call__, None
