@@ -1,4 +1,4 @@
-"""What torch does slowly on CPUs in training, in C++: the sources, and what compiles and calls them."""
+"""C++ code for operations that torch computes slowly on CPUs in training: its sources, compilation and calls."""
 
 from scripts.kernels.library import call, library
 

@@ -8,36 +8,36 @@ template <typename Real> void add(const Real* __restrict numbers, Real* __restri
     for (int64_t i = 0; i < count; ++i) sums[i] += numbers[i];
 }
 
-// The sum of the lines from at - radius to at + radius, of those that are there; a line has `length` numbers.
+// The sum of the lines from center - radius to center + radius that lie inside the volume; a line has `length` numbers.
 template <typename Real>
-void add_lines(const Real* lines, Real* sum, int64_t at, int64_t lines_there, int64_t radius, int64_t length) {
+void sum_lines(const Real* lines, Real* sum, int64_t center, int64_t count, int64_t radius, int64_t length) {
     std::fill(sum, sum + length, Real(0));
-    for (int64_t i = std::max(at - radius, int64_t(0)); i <= std::min(at + radius, lines_there - 1); ++i)
+    for (int64_t i = std::max(center - radius, int64_t(0)); i <= std::min(center + radius, count - 1); ++i)
         add(lines + i * length, sum, length);
 }
 
-// The window is cut off at the border; `partial` has room for as much as there is of `volumes`.
+// The window is cropped at the border; `partial` is a buffer of the size of `volumes`.
 template <typename Real>
 void box_sum(const Real* volumes, Real* partial, Real* sums, int64_t count, int64_t depth, int64_t height,
              int64_t width, int64_t window, int64_t threads) {
     const int64_t radius = window / 2, planes = count * depth, plane = height * width;
-    in_parts(planes, planes * plane, threads, [&](int64_t begin, int64_t end, int64_t) {
-        std::vector<Real> padded(width + 2 * radius), along_rows(plane);
+    parallel_parts(planes, planes * plane, threads, [&](int64_t begin, int64_t end, int64_t) {
+        std::vector<Real> padded(width + 2 * radius), row_sums(plane);
         for (int64_t z = begin; z < end; ++z) {
-            std::fill(along_rows.begin(), along_rows.end(), Real(0));
+            std::fill(row_sums.begin(), row_sums.end(), Real(0));
             for (int64_t y = 0; y < height; ++y) {
                 const Real* row = volumes + z * plane + y * width;
                 std::copy(row, row + width, padded.begin() + radius);
-                for (int64_t i = 0; i < window; ++i) add(padded.data() + i, along_rows.data() + y * width, width);
+                for (int64_t i = 0; i < window; ++i) add(padded.data() + i, row_sums.data() + y * width, width);
             }
             for (int64_t y = 0; y < height; ++y)
-                add_lines(along_rows.data(), partial + z * plane + y * width, y, height, radius, width);
+                sum_lines(row_sums.data(), partial + z * plane + y * width, y, height, radius, width);
         }
     });
-    in_parts(planes, planes * plane, threads, [&](int64_t begin, int64_t end, int64_t) {
+    parallel_parts(planes, planes * plane, threads, [&](int64_t begin, int64_t end, int64_t) {
         for (int64_t z = begin; z < end; ++z) {
             const int64_t first = z / depth * depth;
-            add_lines(partial + first * plane, sums + z * plane, z - first, depth, radius, plane);
+            sum_lines(partial + first * plane, sums + z * plane, z - first, depth, radius, plane);
         }
     });
 }

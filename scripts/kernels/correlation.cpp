@@ -1,6 +1,6 @@
-// Correlation with the 27 voxels around, and its gradient, for scripts/networks/correlation.py.
+// Correlation with the 27 voxels of a 3×3×3 neighborhood, and its gradient, for scripts/networks/correlation.py.
 //
-// Images are one item of a batch, `(channels, depth, height, width)`; one that is padded has a voxel more at each face.
+// An image is one item of a batch, `(channels, depth, height, width)`; a padded one has one more voxel at each face.
 
 #include "threads.h"
 
@@ -11,7 +11,7 @@ struct Size {
 
     int64_t voxels() const { return depth * height * width; }
     int64_t padded_voxels() const { return (depth + 2) * (height + 2) * (width + 2); }
-    // Where the row that an offset, one of 27, leads to begins in a padded channel.
+    // Index in a padded channel of the first voxel of row (z, y), shifted by one of the 27 offsets.
     int64_t padded_row(int64_t z, int64_t y, int64_t offset) const {
         return ((z + offset / 9) * (height + 2) + y + offset / 3 % 3) * (width + 2) + offset % 3;
     }
@@ -22,12 +22,13 @@ void add_products(const Real* __restrict one, const Real* __restrict other, Real
     for (int64_t i = 0; i < count; ++i) sums[i] += one[i] * other[i];
 }
 
-// Products of maps with the 27 voxels around each voxel of a padded image, summed. For each offset the sum over
-// channels, of which `maps` has one each; or for each channel the sum over offsets, of which `maps` has one each.
+// Sums of products of maps with the 27 shifted copies of a padded image. With over_channels, `maps` has one map per
+// channel, and there is one sum over channels per offset; otherwise `maps` has one map per offset, and there is one sum
+// over offsets per channel.
 template <typename Real>
 void sum_products(const Real* maps, const Real* padded, Real* sums, Size size, bool over_channels, int64_t threads) {
     const int64_t results = over_channels ? 27 : size.channels, terms = over_channels ? size.channels : 27;
-    in_parts(size.depth, 27 * size.voxels(), threads, [&](int64_t begin, int64_t end, int64_t) {
+    parallel_parts(size.depth, 27 * size.voxels(), threads, [&](int64_t begin, int64_t end, int64_t) {
         for (int64_t z = begin; z < end; ++z)
             for (int64_t y = 0; y < size.height; ++y)
                 for (int64_t result = 0; result < results; ++result) {
@@ -36,8 +37,8 @@ void sum_products(const Real* maps, const Real* padded, Real* sums, Size size, b
                     std::fill(sum, sum + size.width, Real(0));
                     for (int64_t term = 0; term < terms; ++term) {
                         const int64_t channel = over_channels ? term : result, offset = over_channels ? result : term;
-                        const Real* around = padded + channel * size.padded_voxels() + size.padded_row(z, y, offset);
-                        add_products(maps + term * size.voxels() + row, around, sum, size.width);
+                        const Real* shifted = padded + channel * size.padded_voxels() + size.padded_row(z, y, offset);
+                        add_products(maps + term * size.voxels() + row, shifted, sum, size.width);
                     }
                 }
     });
@@ -50,9 +51,10 @@ void sum_products(const Real* maps, const Real* padded, Real* sums, Size size, b
                                      int64_t depth, int64_t height, int64_t width, int64_t threads) {                 \
         sum_products<Real>(image, padded, products, {channels, depth, height, width}, true, threads);                 \
     }                                                                                                                 \
-    extern "C" void weigh_##Real(const Real* weights, const Real* padded, Real* image, int64_t channels,              \
-                                 int64_t depth, int64_t height, int64_t width, int64_t threads) {                     \
-        sum_products<Real>(weights, padded, image, {channels, depth, height, width}, false, threads);                 \
+    extern "C" void correlate_backward_##Real(const Real* gradient, const Real* padded, Real* image_gradient,         \
+                                              int64_t channels, int64_t depth, int64_t height, int64_t width,         \
+                                              int64_t threads) {                                                      \
+        sum_products<Real>(gradient, padded, image_gradient, {channels, depth, height, width}, false, threads);       \
     }
 
 EXPORT(float)

@@ -1,6 +1,6 @@
-"""The library that the C++ files beside this one make.
+"""The shared library of the C++ files in this folder.
 
-It is compiled when it is first asked for, which takes some seconds, and never kept, as it is built for this very
+It is compiled at its first use in a process, which takes some seconds, and not cached on disk, as it is specific to the
 processor.
 """
 
@@ -23,9 +23,9 @@ _SUFFIXES = {torch.bfloat16: "bfloat16", torch.float32: "float", torch.float64: 
 
 @cache
 def library() -> CDLL | None:
-    """The functions for `call`; None, which is logged, where they cannot be compiled.
+    """The compiled library; None, with one logged warning, if it cannot be compiled.
 
-    The compiler is `c++`, or what the variable `CXX` names.
+    The compiler is `c++`, or the command in the environment variable `CXX`.
     """
     try:
         with TemporaryDirectory(prefix="msfbnet-") as folder:
@@ -34,19 +34,19 @@ def library() -> CDLL | None:
             subprocess.run([*compiler, *_FLAGS, *_SOURCES, "-o", built], capture_output=True, text=True, check=True)
             return CDLL(str(built))
     except (OSError, subprocess.CalledProcessError) as error:
-        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""
-        reason = (said or str(error)).splitlines()[0]
+        output = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""
+        reason = (output or str(error)).splitlines()[0]
         logging.getLogger(__name__).warning("training on a CPU is slower without compiled code: %s", reason)
         return None
 
 
 def call(name: str, *arguments: Tensor | float | None) -> None:
-    """Call a function of the library, in the precision of the first tensor.
+    """Call a function of the library in the precision of the first tensor.
 
     Args:
-        name: of the function, without its precision.
-        arguments: as the function takes them, but for the number of threads, which comes last; tensors are contiguous
-            in the order of their axes, None is a tensor that is not there.
+        name: name of the function without the suffix of its precision.
+        arguments: arguments of the function except the last, the number of threads. Tensors have the memory layout that
+            the function expects; None is a null pointer.
     """
     first = next(argument for argument in arguments if isinstance(argument, Tensor))
     function = getattr(library(), f"{name}_{_SUFFIXES[first.dtype]}")

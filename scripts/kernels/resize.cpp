@@ -1,6 +1,6 @@
 // Linear resampling to another grid over the same extent, and its gradient, for scripts/spatial/resize.py.
 //
-// A volume is `outer` times depth × height × width voxels of `inner` numbers: channels are the one or the other.
+// A volume is an array of outer × depth × height × width × inner numbers; channels are part of `outer` or `inner`.
 
 #include "numbers.h"
 #include "threads.h"
@@ -9,29 +9,29 @@
 
 namespace {
 
-struct Share {
+struct Term {
     int64_t voxel;
     double weight;
 };
-using Shares = std::vector<std::vector<Share>>;  // for each voxel of a result what it takes
+using Terms = std::vector<std::vector<Term>>;  // for each voxel of the result the weighted voxels that it sums
 
-// As torch's interpolate has them, without align_corners.
-Shares shares_of(int64_t length, int64_t resized) {
-    Shares shares(resized);
+// Linear interpolation as torch's interpolate computes it without align_corners.
+Terms interpolation(int64_t length, int64_t resized) {
+    Terms terms(resized);
     for (int64_t i = 0; i < resized; ++i) {
         const double position = std::max((i + 0.5) * length / resized - 0.5, 0.0);
         const int64_t lower = std::min(int64_t(position), length - 1);
         const double upper = lower < length - 1 ? position - lower : 0;
-        shares[i].push_back({lower, 1 - upper});
-        if (upper > 0) shares[i].push_back({lower + 1, upper});
+        terms[i].push_back({lower, 1 - upper});
+        if (upper > 0) terms[i].push_back({lower + 1, upper});
     }
-    return shares;
+    return terms;
 }
 
-Shares transposed(const Shares& shares, int64_t length) {
-    Shares result(length);
-    for (int64_t i = 0; i < int64_t(shares.size()); ++i)
-        for (const Share& share : shares[i]) result[share.voxel].push_back({i, share.weight});
+Terms transposed(const Terms& terms, int64_t length) {
+    Terms result(length);
+    for (int64_t i = 0; i < int64_t(terms.size()); ++i)
+        for (const Term& term : terms[i]) result[term.voxel].push_back({i, term.weight});
     return result;
 }
 
@@ -40,28 +40,28 @@ void add(const From* __restrict line, Real weight, Real* __restrict sum, int64_t
     for (int64_t i = 0; i < length; ++i) sum[i] += weight * line[i];
 }
 
-// Along one axis; `inner` is all that lies behind it.
+// Sums the terms along one axis; `inner` is the product of the sizes of all later axes.
 template <typename Real, typename From, typename To>
-void combine(const From* volume, To* result, const Shares& shares, int64_t outer, int64_t length, int64_t inner,
+void combine(const From* volume, To* result, const Terms& terms, int64_t outer, int64_t length, int64_t inner,
              int64_t threads) {
-    constexpr int64_t piece = 2048;  // stays in the nearest cache
-    const int64_t lines = shares.size();
-    in_parts(outer * lines, outer * lines * inner, threads, [&](int64_t begin, int64_t end, int64_t) {
+    constexpr int64_t piece = 2048;  // numbers that fit the L1 cache
+    const int64_t lines = terms.size();
+    parallel_parts(outer * lines, outer * lines * inner, threads, [&](int64_t begin, int64_t end, int64_t) {
         Real sum[piece];
         for (int64_t line = begin; line < end; ++line) {
             if (inner == 1) {
                 Real total = 0;
-                for (const Share& share : shares[line % lines])
-                    total += Real(share.weight) * volume[line / lines * length + share.voxel];
+                for (const Term& term : terms[line % lines])
+                    total += Real(term.weight) * volume[line / lines * length + term.voxel];
                 result[line] = total;
                 continue;
             }
             for (int64_t start = 0; start < inner; start += piece) {
                 const int64_t count = std::min(piece, inner - start);
                 std::fill(sum, sum + count, Real(0));
-                for (const Share& share : shares[line % lines]) {
-                    const From* from = volume + (line / lines * length + share.voxel) * inner + start;
-                    add<Real, From>(from, share.weight, sum, count);
+                for (const Term& term : terms[line % lines]) {
+                    const From* from = volume + (line / lines * length + term.voxel) * inner + start;
+                    add<Real, From>(from, term.weight, sum, count);
                 }
                 std::copy(sum, sum + count, result + line * inner + start);
             }
@@ -72,28 +72,28 @@ void combine(const From* volume, To* result, const Shares& shares, int64_t outer
 template <typename Number, typename Real = typename Exact<Number>::Type>
 void resize(const Number* volume, Number* resized, int64_t outer, int64_t depth, int64_t height, int64_t width,
             int64_t inner, int64_t new_depth, int64_t new_height, int64_t new_width, int64_t threads) {
-    // Small volumes first.
+    // The innermost axis first: the smallest buffers.
     std::vector<Real> wide(outer * depth * height * new_width * inner);
     std::vector<Real> high(outer * depth * new_height * new_width * inner);
-    combine<Real>(volume, wide.data(), shares_of(width, new_width), outer * depth * height, width, inner, threads);
-    combine<Real>(wide.data(), high.data(), shares_of(height, new_height), outer * depth, height, new_width * inner,
+    combine<Real>(volume, wide.data(), interpolation(width, new_width), outer * depth * height, width, inner, threads);
+    combine<Real>(wide.data(), high.data(), interpolation(height, new_height), outer * depth, height, new_width * inner,
                   threads);
-    combine<Real>(high.data(), resized, shares_of(depth, new_depth), outer, depth, new_height * new_width * inner,
+    combine<Real>(high.data(), resized, interpolation(depth, new_depth), outer, depth, new_height * new_width * inner,
                   threads);
 }
 
 template <typename Number, typename Real = typename Exact<Number>::Type>
-void resize_backward(const Number* gradient, Number* to_volume, int64_t outer, int64_t depth, int64_t height,
+void resize_backward(const Number* gradient, Number* volume_gradient, int64_t outer, int64_t depth, int64_t height,
                      int64_t width, int64_t inner, int64_t new_depth, int64_t new_height, int64_t new_width,
                      int64_t threads) {
     std::vector<Real> high(outer * depth * new_height * new_width * inner);
     std::vector<Real> wide(outer * depth * height * new_width * inner);
-    combine<Real>(gradient, high.data(), transposed(shares_of(depth, new_depth), depth), outer, new_depth,
+    combine<Real>(gradient, high.data(), transposed(interpolation(depth, new_depth), depth), outer, new_depth,
                   new_height * new_width * inner, threads);
-    combine<Real>(high.data(), wide.data(), transposed(shares_of(height, new_height), height), outer * depth,
+    combine<Real>(high.data(), wide.data(), transposed(interpolation(height, new_height), height), outer * depth,
                   new_height, new_width * inner, threads);
-    combine<Real>(wide.data(), to_volume, transposed(shares_of(width, new_width), width), outer * depth * height,
-                  new_width, inner, threads);
+    combine<Real>(wide.data(), volume_gradient, transposed(interpolation(width, new_width), width),
+                  outer * depth * height, new_width, inner, threads);
 }
 
 }  // namespace
@@ -105,10 +105,11 @@ void resize_backward(const Number* gradient, Number* to_volume, int64_t outer, i
         resize<Number>(volume, resized, outer, depth, height, width, inner, new_depth, new_height, new_width,         \
                        threads);                                                                                      \
     }                                                                                                                 \
-    extern "C" void resize_backward_##name(const Number* gradient, Number* to_volume, int64_t outer, int64_t depth,   \
-                                           int64_t height, int64_t width, int64_t inner, int64_t new_depth,           \
-                                           int64_t new_height, int64_t new_width, int64_t threads) {                  \
-        resize_backward<Number>(gradient, to_volume, outer, depth, height, width, inner, new_depth, new_height,       \
+    extern "C" void resize_backward_##name(const Number* gradient, Number* volume_gradient, int64_t outer,            \
+                                           int64_t depth, int64_t height, int64_t width, int64_t inner,               \
+                                           int64_t new_depth, int64_t new_height, int64_t new_width,                  \
+                                           int64_t threads) {                                                         \
+        resize_backward<Number>(gradient, volume_gradient, outer, depth, height, width, inner, new_depth, new_height, \
                                 new_width, threads);                                                                  \
     }
 

@@ -1,4 +1,4 @@
-"""What training minimises: similarity of the images and smoothness of the field, at every scale of the pyramid."""
+"""Training losses: similarity of the images, smoothness and folding of the fields, and overlap of labels."""
 
 from scripts.losses.folding import FoldingLoss
 from scripts.losses.labelled import LabelledLoss

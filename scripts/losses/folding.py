@@ -5,52 +5,58 @@ from torch import Tensor, nn
 
 from scripts.spatial import jacobian_determinant
 
-_PLANES = 8  # of a field at a time, which a cache holds with what is computed of them
+_MARGIN = 0.05  # determinant below which a tetrahedron is penalized; the identity's is 1
+_PLANES = 8  # planes of a field per pass, so that it fits the cache with its intermediate results
 
 
 class FoldingLoss(nn.Module):
-    """Mean lack of volume, `relu(margin - det)`, over the interior voxels and the ten tetrahedra at each.
+    """Mean of `relu(0.05 - det)` over the interior voxels and the ten tetrahedra at each.
 
-    0 where a field is digitally diffeomorphic (Liu et al., IJCV 2024; see `jacobian_determinant`) with some volume to
-    spare.
-
-    Args:
-        margin: determinant below which a tetrahedron lacks volume; the identity's are 1.
+    0 if every determinant is at least 0.05, in which case the field is digitally diffeomorphic (Liu et al., IJCV 2024;
+    see `jacobian_determinant`).
     """
 
-    def __init__(self, margin: float = 0.05) -> None:
-        super().__init__()
-        self.margin = margin
-
     def forward(self, field: Tensor) -> Tensor:
-        """Penalise `(B, 3, D, H, W)` in voxels, every size at least 3; the result is a dimensionless scalar.
+        """Penalize the folds of a field.
+
+        Args:
+            field: `(B, 3, D, H, W)`, voxels, every size at least 3.
+
+        Returns:
+            A dimensionless scalar.
 
         Raises:
             ValueError: for another shape.
         """
-        lack = torch.relu(self.margin - _determinants(field if field.is_cuda else self._where_lacking(field)))
+        lack = torch.relu(_MARGIN - tetrahedra_determinants(field if field.is_cuda else _penalized(field)))
         return lack.sum() / (10 * field[:, 0, 1:-1, 1:-1, 1:-1].numel())
 
-    def _where_lacking(self, field: Tensor) -> Tensor:
-        """The neighborhoods `(M, 3, 3, 3, 3)` of the few voxels that lack volume.
 
-        A CPU finds them faster than it computes a gradient everywhere. A GPU would have to wait for their number.
-        """
-        with torch.no_grad():
-            slabs = [
-                field[:, :, start : start + _PLANES + 2] for start in range(0, max(field.shape[2] - 2, 1), _PLANES)
-            ]
-            # Not "below the margin": NaN is to come out as NaN.
-            lacking = torch.cat([~(_determinants(slab) >= self.margin).all(dim=1) for slab in slabs], dim=1)
-            item, *corner = lacking.nonzero().view(-1, 4, 1, 1, 1).unbind(1)
-            steps = torch.arange(3, device=field.device)
-            z, y, x = (corner[i] + steps.view([3 if i == j else 1 for j in range(3)]) for i in range(3))
-        return field.movedim(1, -1)[item, z, y, x].movedim(-1, 1)
+def _penalized(field: Tensor) -> Tensor:
+    """The field in the 3×3×3 neighborhoods of the M penalized voxels, which are few: `(M, 3, 3, 3, 3)`.
+
+    A CPU finds them faster than it computes a gradient at every voxel. A GPU would synchronize for their number.
+    """
+    with torch.no_grad():
+        slabs = [field[:, :, start : start + _PLANES + 2] for start in range(0, max(field.shape[2] - 2, 1), _PLANES)]
+        # Not "< _MARGIN": NaN must not be dropped.
+        penalized = torch.cat([~(tetrahedra_determinants(slab) >= _MARGIN).all(dim=1) for slab in slabs], dim=1)
+        item, *corner = penalized.nonzero().view(-1, 4, 1, 1, 1).unbind(1)
+        steps = torch.arange(3, device=field.device)
+        z, y, x = (corner[i] + steps.view([3 if i == j else 1 for j in range(3)]) for i in range(3))
+    return field.movedim(1, -1)[item, z, y, x].movedim(-1, 1)
 
 
-def _determinants(field: Tensor) -> Tensor:
-    """Of the ten tetrahedra, each 1 for the identity: `(B, 10, D-2, H-2, W-2)`."""
-    # In the paper's scale, the two central tetrahedra of the identity have 2.
+def tetrahedra_determinants(field: Tensor) -> Tensor:
+    """Jacobian determinants of the ten tetrahedra at each interior voxel, each 1 for the identity.
+
+    Args:
+        field: `(B, 3, D, H, W)`, voxels, every size at least 3.
+
+    Returns:
+        `(B, 10, D-2, H-2, W-2)`, dimensionless.
+    """
+    # `jacobian_determinant` has the paper's scale, in which the central tetrahedra of the identity have 2.
     central = [jacobian_determinant(field, scheme)[:, None] / 2 for scheme in ("J*1", "J*2")]
     # The eight schemes of one-sided differences share their edges.
     a, b, c = (_one_sided_edges(field, axis) for axis in range(3))
@@ -62,10 +68,10 @@ def _determinants(field: Tensor) -> Tensor:
 
 
 def _one_sided_edges(field: Tensor, axis: int) -> Tensor:
-    """Deformed edges along an axis `(B, 3, 2, D-2, H-2, W-2)`: to each interior voxel and on to the next."""
+    """Deformed edges along an axis that end and that begin at each interior voxel: `(B, 3, 2, D-2, H-2, W-2)`."""
     for other in {2, 3, 4} - {2 + axis}:
         field = field.narrow(other, 1, field.shape[other] - 2)
     edges = field.diff(dim=2 + axis)
     edges[:, axis] += 1
-    # A view that holds them twice, shifted by one voxel.
+    # A view of both edges of each voxel: the second is the first of the next voxel.
     return edges.unfold(2 + axis, edges.shape[2 + axis] - 1, 1).movedim((2 + axis, -1), (2, 3 + axis)).contiguous()

@@ -1,4 +1,4 @@
-"""The loss of training that knows label maps."""
+"""Registration loss with label maps."""
 
 from torch import Tensor, nn
 
@@ -7,15 +7,16 @@ from scripts.spatial import resize_field, warp
 
 
 class LabelledLoss(nn.Module):
-    """`RegistrationLoss` of the images, plus one minus the soft Dice of some labels.
+    """`RegistrationLoss` of the images plus one minus the mean soft Dice of some labels.
 
-    The labels are what VoxelMorph calls auxiliary (Balakrishnan et al., TMI 2019): they are warped by the finest field
-    as masks, linearly, and are not needed after training. Each counts as much as any other, but for those that a pair
-    has in neither of its maps: they do not count. Shapes depend on shapes alone, and nothing waits for a GPU.
+    The labels are an auxiliary input of training as in VoxelMorph (Balakrishnan et al., TMI 2019): their masks are
+    warped linearly by the finest field, and are not needed after training. Every label has the same weight; a label
+    that neither map of a pair contains is left out. Tensor shapes do not depend on the values, so nothing synchronizes
+    a GPU.
 
     Args:
-        images: of the images; its `similarity_weight` of 0 leaves the labels alone with smoothness and folding.
-        dice_weight: of the label maps, against the images' range of 1.
+        images: loss of the images.
+        dice_weight: weight of the Dice term, which is in [0, 1].
     """
 
     def __init__(self, images: RegistrationLoss, dice_weight: float = 1.0) -> None:
@@ -24,12 +25,12 @@ class LabelledLoss(nn.Module):
         self.dice_weight = dice_weight
 
     def forward(self, fields: list[Tensor], target: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Score the pyramid of fields of one batch.
+        """Loss of the pyramid of fields of one batch.
 
         Args:
-            fields: as `RegistrationLoss` takes them.
-            target: the images, as `RegistrationLoss` takes them; the label maps, `(B, 2, D, H, W)` integers, fixed
-                and moving; the labels that count, `(L,)` integers.
+            fields: as in `RegistrationLoss`.
+            target: the images, as in `RegistrationLoss`; the label maps, `(B, 2, D, H, W)` integers, fixed and moving;
+                the compared labels, `(L,)` integers.
 
         Returns:
             A scalar.
@@ -42,9 +43,9 @@ class LabelledLoss(nn.Module):
 
 
 def _dice_loss(fixed: Tensor, moving: Tensor, warped: Tensor) -> Tensor:
-    """One minus the mean soft Dice of masks `(B, L, D, H, W)`, over those that are in the fixed or the moving image."""
+    """One minus the mean soft Dice of masks `(B, L, D, H, W)`, over those present in the fixed or the moving image."""
     voxels = fixed.sum(dim=(2, 3, 4))
-    there = (voxels + moving.sum(dim=(2, 3, 4)) > 0).to(fixed.dtype)
-    # At least one voxel, so that a mask that the field has moved out of the image divides nothing by 0.
+    present = (voxels + moving.sum(dim=(2, 3, 4)) > 0).to(fixed.dtype)
+    # The denominator is at least 1, also for a mask that the field moves out of the image.
     dice = 2 * (fixed * warped).sum(dim=(2, 3, 4)) / (voxels + warped.sum(dim=(2, 3, 4))).clamp(min=1)
-    return ((1 - dice) * there).sum() / there.sum().clamp(min=1)
+    return ((1 - dice) * present).sum() / present.sum().clamp(min=1)

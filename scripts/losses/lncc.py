@@ -1,4 +1,4 @@
-"""Local normalised cross-correlation."""
+"""Local normalized cross-correlation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,22 +8,21 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, pad
 
 from scripts.kernels import call
-from scripts.spatial import SelfAdjoint, is_compiled
+from scripts.spatial import SelfAdjoint, uses_kernels
 
-# Windows whose variance is below this share of the whole image's, which is 1, hold no contrast to match.
+# Variance below which a window counts as constant; that of the whole standardized image is 1.
 _FLAT = 1e-4
 
 
 class LNCCLoss(nn.Module):
-    """Negative squared normalised cross-correlation in a sliding box (Avants et al., MedIA 2008), in [-1, 0].
+    """Negative squared normalized cross-correlation in a sliding box (Avants et al., MedIA 2008), in [-1, 0].
 
-    Averaged over each image's foreground: the windows in which the target varies at all, so that the empty space around
-    a brain does not dilute it; then over the batch, which several processes may share. Linear changes of either image's
-    intensities leave it as it is. Computed in float32 (float64 inputs stay so), also under autocast: variances are
-    differences of large sums.
+    Averaged over the foreground of each image, the windows in which the target is not constant, so that the empty space
+    around a brain has no influence; then over the batch. Invariant to linear changes of either image's intensities.
+    Computed in float32 (float64 for float64 inputs), also under autocast: variances are differences of large sums.
 
     Args:
-        window: width of the box in voxels, odd; cut off at the image's border.
+        window: width of the box in voxels, odd, from 1; the box is cropped at the image's border.
 
     Raises:
         ValueError: for an even or non-positive window.
@@ -39,16 +38,16 @@ class LNCCLoss(nn.Module):
         """Compare two images.
 
         Args:
-            pred: `(B, 1, D, H, W)`, the warped moving image.
-            target: the same shape, the fixed image; it says where the foreground is and gets no gradient.
+            pred: the warped moving image, `(B, 1, D, H, W)`.
+            target: the fixed image, the same shape; defines the foreground and gets no gradient.
 
         Returns:
-            A scalar: -1 where the images agree up to local contrast, 0 where nothing agrees or nothing is there.
+            A scalar: -1 for images that are equal up to local contrast, 0 for uncorrelated or constant images.
         """
         with torch.autocast(pred.device.type, enabled=False):
             dtype = torch.promote_types(pred.dtype, torch.float32)
-            pred, target = _standardised(pred.to(dtype)), _standardised(target.detach().to(dtype))
-            box_sum = partial(_compiled_box_sum if is_compiled(pred) else _box_sum, window=self.window)
+            pred, target = _standardized(pred.to(dtype)), _standardized(target.detach().to(dtype))
+            box_sum = partial(_compiled_box_sum if uses_kernels(pred) else _box_sum, window=self.window)
             volume = _window_volume(target, self.window)
             mean_target, mean_target2 = _means(box_sum, volume, target, target.square())
             mean_pred, mean_pred2, mean_product = _means(box_sum, volume, pred, pred.square(), pred * target)
@@ -64,7 +63,7 @@ class LNCCLoss(nn.Module):
 
 
 def _means(box_sum: Callable[[Tensor], Tensor], volume: Tensor, *images: Tensor) -> tuple[Tensor, ...]:
-    # Zero beyond the image: the filter is symmetric, hence its own gradient.
+    # A box sum with zeros beyond the image is symmetric, hence self-adjoint.
     return (SelfAdjoint.apply(box_sum, torch.cat(images, dim=1)) / volume).split(1, dim=1)
 
 
@@ -79,35 +78,53 @@ def _compiled_box_sum(image: Tensor, window: int) -> Tensor:
 def _box_sum(image: Tensor, window: int) -> Tensor:
     for axis in (2, 3, 4):
         pools = image.is_cuda and image.shape[axis] >= window
-        image = _pooled_along(image, axis, window) if pools else _box_sum_along(image, axis, window)
+        image = sum_by_pooling(image, axis, window) if pools else sum_by_doubling(image, axis, window)
     return image
 
 
-def _pooled_along(image: Tensor, axis: int, window: int) -> Tensor:
-    """Sums of `window` neighbors by one operation: one kernel on a GPU, but slow on CPUs."""
+def sum_by_pooling(image: Tensor, axis: int, window: int) -> Tensor:
+    """Sums of `window` neighbors along an axis in one operation, which is fast on a GPU and slow on CPUs.
+
+    Args:
+        image: `(B, C, D, H, W)`; 0 beyond the border.
+        axis: axis of the tensor, 2 to 4, of at least `window` voxels.
+        window: number of summed voxels, odd.
+
+    Returns:
+        The same shape.
+    """
     width, padding = [1, 1, 1], [0, 0, 0]
     width[axis - 2], padding[axis - 2] = window, window // 2
     return avg_pool3d(image, width, 1, padding, divisor_override=1)
 
 
-def _box_sum_along(image: Tensor, axis: int, window: int) -> Tensor:
-    """Sums of `window` neighbours by doubling: of 1, 2, 4, ... terms, added up by the binary digits of `window`."""
+def sum_by_doubling(image: Tensor, axis: int, window: int) -> Tensor:
+    """Sums of `window` neighbors along an axis from sums of 1, 2, 4, ... voxels, one per binary digit of `window`.
+
+    Args:
+        image: `(B, C, D, H, W)`; 0 beyond the border.
+        axis: axis of the tensor, 2 to 4.
+        window: number of summed voxels, odd.
+
+    Returns:
+        The same shape.
+    """
     size, radius = image.shape[axis], window // 2
-    run = pad(image, [0, 0] * (4 - axis) + [radius, radius])
-    total = run.narrow(axis, 0, size)
+    sums = pad(image, [0, 0] * (4 - axis) + [radius, radius])
+    total = sums.narrow(axis, 0, size)
     start, length = 1, 1
     while 2 * length <= window:
-        count = run.shape[axis] - length
-        run = run.narrow(axis, 0, count) + run.narrow(axis, length, count)
+        count = sums.shape[axis] - length
+        sums = sums.narrow(axis, 0, count) + sums.narrow(axis, length, count)
         length *= 2
         if window & length:
-            total = total + run.narrow(axis, start, size)
+            total = total + sums.narrow(axis, start, size)
             start += length
     return total
 
 
 def _window_volume(image: Tensor, window: int) -> Tensor:
-    """Voxels of each window that lie inside the image, `(1, 1, D, H, W)`."""
+    """Number of voxels of each window that lie inside the image, `(1, 1, D, H, W)`."""
     counts = []
     for size in image.shape[2:]:
         index = torch.arange(size, device=image.device)
@@ -116,10 +133,10 @@ def _window_volume(image: Tensor, window: int) -> Tensor:
     return volume.to(image.dtype)[None, None]
 
 
-def _standardised(image: Tensor) -> Tensor:
-    # Correlation ignores offset and scale, float32 does not: squares of large values drown small variances.
+def _standardized(image: Tensor) -> Tensor:
+    # Correlation is invariant to offset and scale, but squares of large values lose the digits of a small variance.
     constant, precision = image.detach(), torch.finfo(image.dtype)
     mean = constant.mean(dim=(1, 2, 3, 4), keepdim=True)
     deviation = constant.std(dim=(1, 2, 3, 4), keepdim=True, correction=0)
-    # The mean of equal voxels may be off in its last digit, which is no contrast.
+    # The mean of equal voxels may be off in its last digit; that is not contrast.
     return (image - mean) / torch.maximum(deviation, precision.eps * mean.abs()).clamp(min=precision.tiny)

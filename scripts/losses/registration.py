@@ -1,4 +1,4 @@
-"""The loss of unsupervised registration, at every scale."""
+"""Loss of unsupervised registration at every scale."""
 
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d
@@ -12,21 +12,22 @@ from scripts.spatial import resize_field, warp
 class RegistrationLoss(nn.Module):
     """Similarity of the fixed and the warped moving image plus smoothness of the field, summed over scales.
 
-    The finest field counts at the image's own size with weight 1; the coarser ones at theirs, `1/2^l` of the image's,
-    with weight `1/2^l` on images pooled to that size. Where the finest is predicted, its folding may be penalised.
+    The finest field is resized to the image's size and has weight 1; the field at scale `l`, `1/2^l` of the image's
+    size, has weight `1/2^l` and is compared on images pooled to its size. The folding of the finest field is penalized
+    at the size at which it is predicted.
 
     Args:
-        window: width of the LNCC box in voxels, at every scale.
-        smoothness_weight: of the squared derivatives of the field, against the similarity's range of 1.
-        folding_weight: of `FoldingLoss`.
-        similarity_weight: of the images' similarity.
+        window: width of the LNCC box in voxels, at every scale; odd, from 1.
+        smoothness_weight: weight of `SmoothnessLoss`, from 0.
+        folding_weight: weight of `FoldingLoss`, from 0.
+        similarity_weight: weight of `LNCCLoss`, from 0.
     """
 
     def __init__(
         self,
         window: int = 9,
-        smoothness_weight: float = 1.0,
-        folding_weight: float = 0.0,
+        smoothness_weight: float = 0.3,
+        folding_weight: float = 100.0,
         similarity_weight: float = 1.0,
     ) -> None:
         super().__init__()
@@ -38,12 +39,12 @@ class RegistrationLoss(nn.Module):
         self.folding_weight = folding_weight
 
     def forward(self, fields: list[Tensor], image: Tensor) -> Tensor:
-        """Score the pyramid of fields of one batch.
+        """Loss of the pyramid of fields of one batch.
 
         Args:
-            fields: `MSFBNet.pyramid`'s answer, coarse to fine, each `(B, 3, D/2^l, H/2^l, W/2^l)` in its own voxels.
-            image: `(B, 2*K, D, H, W)`, K >= 1 fixed images of one anatomy, then their moving counterparts. They need
-                not be what the network saw.
+            fields: fields of `MSFBNet.pyramid`, coarse to fine, each `(B, 3, D/2^l, H/2^l, W/2^l)` in its own voxels.
+            image: `(B, 2*K, D, H, W)`, K >= 1 fixed images of one anatomy, then their moving counterparts; may differ
+                from the network's input.
 
         Returns:
             A scalar, at least minus the sum of the weights.
@@ -52,7 +53,7 @@ class RegistrationLoss(nn.Module):
             ValueError: for an odd number of channels.
         """
         if image.shape[1] % 2 != 0:
-            raise ValueError(f"as many fixed as moving images are compared, not {image.shape[1]} in all")
+            raise ValueError(f"image has as many fixed as moving channels, not {image.shape[1]} in all")
         loss = self._at_scale(resize_field(fields[-1], list(image.shape[2:])), image)
         for field in fields[:-1]:
             factor = image.shape[2] // field.shape[2]
@@ -63,6 +64,6 @@ class RegistrationLoss(nn.Module):
 
     def _at_scale(self, field: Tensor, image: Tensor) -> Tensor:
         fixed, moving = image.chunk(2, dim=1)
-        # Every pair of channels is an item of the batch.
+        # Each pair of channels becomes an item of the batch.
         similarity = self.similarity(warp(moving, field).flatten(0, 1)[:, None], fixed.flatten(0, 1)[:, None])
         return self.similarity_weight * similarity + self.smoothness_weight * self.smoothness(field)

@@ -9,18 +9,25 @@ from torch.autograd.function import once_differentiable
 
 
 class SmoothnessLoss(nn.Module):
-    """Mean squared forward difference of a field (the diffusion regulariser of VoxelMorph, TMI 2019).
+    """Mean squared forward difference of a field (the diffusion regularizer of VoxelMorph, TMI 2019).
 
-    Forward differences, since central ones do not see a checkerboard.
+    Forward differences, since central ones of a checkerboard are 0.
     """
 
     def forward(self, field: Tensor) -> Tensor:
-        """Penalise `(B, 3, D, H, W)` in voxels; the result is a dimensionless scalar, 0 for a translation."""
+        """Penalize the derivatives of a field.
+
+        Args:
+            field: `(B, 3, D, H, W)`, voxels.
+
+        Returns:
+            A dimensionless scalar, 0 for a translation.
+        """
         return _MeanSquares.apply(field)
 
 
 class _MeanSquares(torch.autograd.Function):
-    """The loss, with a gradient that adds up in place: autograd would make a volume for each of its terms."""
+    """`SmoothnessLoss` whose gradient is summed in place: autograd would allocate a volume per term."""
 
     @staticmethod
     def forward(ctx: Any, field: Tensor) -> Tensor:
@@ -32,16 +39,16 @@ class _MeanSquares(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (field,) = ctx.saved_tensors
-        to_field = torch.zeros_like(field)
+        field_gradient = torch.zeros_like(field)
         for axis, differences in _forward_differences(field):
             slope = 2 / (3 * differences.numel())
-            to_field.narrow(axis, 1, differences.shape[axis]).add_(differences, alpha=slope)
-            to_field.narrow(axis, 0, differences.shape[axis]).sub_(differences, alpha=slope)
-        return to_field.mul_(gradient)
+            field_gradient.narrow(axis, 1, differences.shape[axis]).add_(differences, alpha=slope)
+            field_gradient.narrow(axis, 0, differences.shape[axis]).sub_(differences, alpha=slope)
+        return field_gradient.mul_(gradient)
 
 
 def _forward_differences(field: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Along each axis that has any."""
+    """Axis and forward differences along it, for each axis of at least two voxels."""
     for axis in (2, 3, 4):
         if field.shape[axis] > 1:
             yield axis, field.diff(dim=axis)

@@ -1,4 +1,4 @@
-"""The registration network: shared encoder, shared auxiliary decoder, pyramid decoder of MSFBs."""
+"""The registration network: shared encoder, shared auxiliary decoder, and pyramid decoder of MSFBs."""
 
 from scripts.networks.auxiliary_decoder import AuxiliaryDecoder
 from scripts.networks.encoder import Encoder

@@ -11,7 +11,7 @@ from scripts.spatial import resize
 
 
 class _Upsample(nn.Module):
-    """Twice the size; channels are reduced before the volume grows. As MONAI's `UpSample`, not trainable, has it."""
+    """Double the size; channels are reduced first. Equals MONAI's non-trainable `UpSample`."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -23,10 +23,10 @@ class _Upsample(nn.Module):
 
 
 class AuxiliaryDecoder(nn.Module):
-    """High-level features of one image at every scale, from its own low-level ones, coarse to fine.
+    """High-level features of one image at every scale, decoded coarse to fine from its low-level features.
 
     Args:
-        channels: feature channels per scale, finest first; the same in the low-level features that come in.
+        channels: number of channels of the low-level and of the high-level features per scale, finest first.
     """
 
     def __init__(self, channels: Sequence[int]) -> None:
@@ -40,7 +40,14 @@ class AuxiliaryDecoder(nn.Module):
             self.stages.append(convolution(2 * finer, finer))
 
     def forward(self, low: list[Tensor]) -> list[Tensor]:
-        """Decode low-level features (finest first) to high-level features of the same shapes, finest first."""
+        """Decode low-level features to high-level features of the same shapes.
+
+        Args:
+            low: `(B, channels[l], D/2^l, H/2^l, W/2^l)` per scale `l`, finest first.
+
+        Returns:
+            High-level features of the same shapes, finest first.
+        """
         high = self.bottleneck(low[-1])
         features = [high]
         for i, (upsample, stage) in enumerate(zip(self.upsamples, self.stages)):  # noqa: B905 (TorchScript)

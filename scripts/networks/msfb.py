@@ -9,89 +9,80 @@ from torch.autograd.function import once_differentiable
 
 from scripts.networks.correlation import local_correlation, swapped_correlation
 from scripts.networks.encoder import convolution
-from scripts.spatial import is_trained, resize
+from scripts.spatial import records_gradient, resize
 
-MATCHED = 8  # channels that are correlated: the time it takes grows with them
+_CORRELATED = 8  # number of correlated channels; the cost of the correlation is proportional to it
 
 
 class GlobalAttention(ChannelSELayer):
-    """Channel gates from the whole volume: what matters over all (squeeze-and-excitation, Hu et al., CVPR 2018).
+    """Channel gates from the whole volume (squeeze-and-excitation, Hu et al., CVPR 2018).
 
-    MONAI's layer but for the mean, which torch would take of a copy in single precision.
+    MONAI's layer, except that the mean is computed without a copy of the features in single precision.
 
     Args:
-        channels: of the features.
+        channels: number of channels of the features.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__(3, channels, r=min(channels, 4))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Gate `(B, C, D, H, W)`; the shape stays."""
+        """Gate `(B, C, D, H, W)`; the result has the same shape."""
         voxels = features.shape[2] * features.shape[3] * features.shape[4]
         gates = self.fc(features.sum(dim=(2, 3, 4)) / voxels)
         return features * gates[:, :, None, None, None]
 
 
 class LocalAttention(nn.Module):
-    """Voxel gates from a wide neighbourhood: what matters here.
+    """Voxel gates from the neighborhood of each voxel, the spatial counterpart of squeeze-and-excitation.
 
-    The twin of squeeze-and-excitation in space: squeeze the channels, look around on a grid of half the size (7 voxels
-    wide), excite one gate per channel and voxel. A depthwise convolution of that width would see as much, but its
-    gradient is slow on CPUs.
+    The channels are reduced by a factor of eight, convolved on a grid of half the size (a receptive field of 7 voxels),
+    and expanded to one gate per channel and voxel. A depthwise convolution of width 7 would have the same receptive
+    field, but its gradient is slow on CPUs.
 
     Args:
-        channels: of the features.
-        reduction: how many times fewer channels look around.
+        channels: number of channels of the features.
     """
 
-    def __init__(self, channels: int, reduction: int = 8) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        squeezed = max(channels // reduction, 1)
+        reduced = max(channels // 8, 1)
         self.look_around = nn.Sequential(
-            nn.Conv3d(channels, squeezed, kernel_size=1),
-            convolution(squeezed, squeezed, stride=2, norm=False),
-            convolution(squeezed, squeezed, norm=False),
+            nn.Conv3d(channels, reduced, kernel_size=1),
+            convolution(reduced, reduced, stride=2, norm=False),
+            convolution(reduced, reduced, norm=False),
         )
-        self.excite = nn.Sequential(nn.Conv3d(squeezed, channels, kernel_size=1), nn.Sigmoid())
+        self.excite = nn.Sequential(nn.Conv3d(reduced, channels, kernel_size=1), nn.Sigmoid())
 
     def forward(self, features: Tensor) -> Tensor:
-        """Gate `(B, C, D, H, W)`; the shape stays."""
-        seen = self.look_around(features)
-        seen = resize(seen, list(features.shape[2:]))
-        return features * self.excite(seen)
+        """Gate `(B, C, D, H, W)`; the result has the same shape."""
+        context = resize(self.look_around(features), list(features.shape[2:]))
+        return features * self.excite(context)
 
 
 class MSFB(nn.Module):
-    """Fuse the features of both images at one scale, with the field so far, into features that predict its update.
+    """Fuse the features of both images and the current field at one scale into features that predict its update.
 
     Args:
-        channels: of each feature map of each image at this scale, and of the fused features.
-        has_high: whether high-level features come in beside the low-level ones.
-        fusion: `attention` (concatenate, then gate), `concat` (concatenate only) or `add` (add the high-level features
-            of each image to its low-level ones).
-        attention: the gates of `fusion="attention"`: `both`, `global` (per channel, from the whole volume), `local`
-            (per voxel, from a neighbourhood) or `none`, which is `fusion="concat"`.
-        comparison: what is added to the fused features: `none`; the `difference` of both images' features; the
-            `correlation` of a few learnt projections of them with the neighbourhood (`local_correlation`).
+        channels: number of channels of each feature map of each image, and of the fused features.
+        has_high: whether each image has high-level features besides the low-level ones.
+        fusion: `attention` (concatenate, then gate), `concat` (concatenate) or `add` (add the high-level features of
+            each image to its low-level ones).
+        attention: gates of `fusion="attention"`: `both`, `global` (per channel, from the whole volume) or `local` (per
+            voxel, from its neighborhood).
+        comparison: additional input that compares the images: `none`, `difference` (absolute difference of the
+            features) or `correlation` (`local_correlation` of learned projections of the features).
 
     Raises:
         ValueError: for an unknown `fusion`, `attention` or `comparison`.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        has_high: bool,
-        fusion: str = "attention",
-        attention: str = "both",
-        comparison: str = "none",
-    ) -> None:
+    def __init__(self, channels: int, has_high: bool, fusion: str, attention: str, comparison: str) -> None:
         super().__init__()
         if fusion not in ("attention", "concat", "add"):
             raise ValueError(f"fusion is attention, concat or add, not {fusion}")
-        if attention not in ("both", "global", "local", "none"):
-            raise ValueError(f"attention is both, global, local or none, not {attention}")
+        if attention not in ("both", "global", "local"):
+            raise ValueError(f"attention is both, global or local, not {attention}")
         if comparison not in ("none", "difference", "correlation"):
             raise ValueError(f"comparison is none, difference or correlation, not {comparison}")
         gated = fusion == "attention"
@@ -99,10 +90,11 @@ class MSFB(nn.Module):
 
         self.channels = channels
         self.add_high = has_high and fusion == "add"
-        self.global_attention = GlobalAttention(stacked) if gated and attention in ("both", "global") else nn.Identity()
-        self.local_attention = LocalAttention(stacked) if gated and attention in ("both", "local") else nn.Identity()
+        self.global_attention = GlobalAttention(stacked) if gated and attention != "local" else nn.Identity()
+        self.local_attention = LocalAttention(stacked) if gated and attention != "global" else nn.Identity()
         self.comparison = comparison
-        self.match = nn.Conv3d(stacked // 2, MATCHED, kernel_size=1) if comparison == "correlation" else nn.Identity()
+        correlates = comparison == "correlation"
+        self.match = nn.Conv3d(stacked // 2, _CORRELATED, kernel_size=1) if correlates else nn.Identity()
         compared = {"none": 0, "difference": stacked // 2, "correlation": 27}[comparison]
         self.fuse = nn.Sequential(convolution(stacked + compared + 3, channels), convolution(channels, channels))
 
@@ -110,55 +102,64 @@ class MSFB(nn.Module):
         """Fuse one scale.
 
         Args:
-            fixed: low-level features of the fixed image, high-level ones stacked on them where there are any:
+            fixed: features of the fixed image, low-level ones and then high-level ones if there are any:
                 `(B, channels or 2 * channels, D, H, W)`.
-            moving: the same of the moving image, warped by the field so far.
-            field: the field so far, `(B, 3, D, H, W)`, voxels of this scale.
+            moving: features of the moving image, warped by the current field; the same shape.
+            field: current field, `(B, 3, D, H, W)`, voxels of this scale.
 
         Returns:
             `(B, channels, D, H, W)`
         """
-        fixed, moving = self._joined(fixed), self._joined(moving)
-        return self._fused(fixed, moving, field, self._compared(fixed, moving))
+        fixed, moving = self._add_levels(fixed), self._add_levels(moving)
+        return self._fuse(fixed, moving, field, self._compare(fixed, moving))
 
-    def both_ways(self, fixed: Tensor, moving: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` says of the pair, and of the swapped pair with the negative field; compares them only once."""
-        fixed, moving = self._joined(fixed), self._joined(moving)
-        compared = self._compared(fixed, moving)
+    def both_orders(self, fixed: Tensor, moving: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
+        """Fuse the pair, and the swapped pair with the opposite field, which are compared only once.
+
+        Args:
+            fixed: as in `forward`.
+            moving: as in `forward`.
+            field: as in `forward`.
+
+        Returns:
+            `forward(fixed, moving, field)` and `forward(moving, fixed, -field)`.
+        """
+        fixed, moving = self._add_levels(fixed), self._add_levels(moving)
+        compared = self._compare(fixed, moving)
         swapped = swapped_correlation(compared) if self.comparison == "correlation" else compared
         if torch.is_grad_enabled():
-            # In one batch: half as many operations. All features are kept for the gradient anyway.
+            # One batch takes half as many operations. The gradient needs the features of both orders anyway.
             pair = torch.cat([fixed, moving]), torch.cat([moving, fixed])
-            both = self._fused(pair[0], pair[1], torch.cat([field, -field]), torch.cat([compared, swapped]))
-            there, back = both.chunk(2)
-            return there, back
-        # One order after the other: together they would take twice the memory.
-        there = self._fused(fixed, moving, field, compared)
-        return there, self._fused(moving, fixed, -field, swapped)
+            both = self._fuse(pair[0], pair[1], torch.cat([field, -field]), torch.cat([compared, swapped]))
+            forward, backward = both.chunk(2)
+            return forward, backward
+        # One after the other: one batch would take twice the memory.
+        forward = self._fuse(fixed, moving, field, compared)
+        return forward, self._fuse(moving, fixed, -field, swapped)
 
-    def _joined(self, features: Tensor) -> Tensor:
+    def _add_levels(self, features: Tensor) -> Tensor:
         return features[:, : self.channels] + features[:, self.channels :] if self.add_high else features
 
-    def _compared(self, fixed: Tensor, moving: Tensor) -> Tensor:
+    def _compare(self, fixed: Tensor, moving: Tensor) -> Tensor:
         if self.comparison == "difference":
             return (fixed - moving).abs()
         if self.comparison == "correlation":
             return local_correlation(self.match(fixed), self.match(moving))
         return fixed[:, :0]
 
-    def _fused(self, fixed: Tensor, moving: Tensor, field: Tensor, compared: Tensor) -> Tensor:
+    def _fuse(self, fixed: Tensor, moving: Tensor, field: Tensor, compared: Tensor) -> Tensor:
         stacked = self.local_attention(self.global_attention(torch.cat([fixed, moving], dim=1)))
         parts = [stacked, field.to(stacked.dtype), compared]
-        if stacked.is_contiguous(memory_format=torch.channels_last_3d):  # cat would give up that layout
+        if stacked.is_contiguous(memory_format=torch.channels_last_3d):  # cat of mixed layouts would lose it
             parts = [part.contiguous(memory_format=torch.channels_last_3d) for part in parts]
-            if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript skips what is in it, unread)
-                if is_trained():
-                    return self.fuse(_Joined.apply(*parts))
+            if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript does not compile this branch)
+                if records_gradient():
+                    return self.fuse(_ConcatChannelsLast.apply(*parts))
         return self.fuse(torch.cat(parts, dim=1))
 
 
-class _Joined(torch.autograd.Function):
-    """Join channels that lie last in memory; so do those of the gradients, which torch would cut out as views."""
+class _ConcatChannelsLast(torch.autograd.Function):
+    """Concatenate channels-last features; the gradients are channels-last, too, where torch's would be views."""
 
     @staticmethod
     def forward(ctx: Any, *parts: Tensor) -> Tensor:

@@ -13,30 +13,31 @@ from scripts.spatial import bounded_spline, compose, integrate, resize_field, wa
 
 
 class MSFBNet(nn.Module):
-    """Predict the displacement field that pulls the moving image into the fixed one, coarse to fine.
+    """Predict the displacement field that warps the moving image to the fixed one, coarse to fine.
 
-    Every image is encoded on its own by the same weights. From the coarsest scale on, an MSFB compares the fixed
-    features with the moving ones warped by the field so far, and its residual, of at most one voxel of that scale, is
-    composed with that field. At last the moving image itself is warped, encoded anew and compared once more, for a
-    correction at the image's own size. An untrained network is the identity.
+    Both images are encoded separately with shared weights. At each scale, from the coarsest to that of `field_scale`,
+    an MSFB compares the fixed features with the moving features warped by the current field, and its residual, of at
+    most one voxel of that scale, is composed with the field. Finally the moving image itself is warped and encoded, and
+    compared once more for a correction at the image's size. An untrained network predicts nearly the identity.
 
     Args:
-        channels: feature channels per scale, finest first; as many scales as entries.
-        field_scale: scale of the finest features that are compared (0: full size, 1: half, ...), and of their field,
-            which is upsampled to the image's size.
-        auxiliary_decoder: whether MSFBs get high-level features too.
-        fusion: how an MSFB joins features: `attention`, `concat` or `add`.
-        attention: which gates `fusion="attention"` has: `both`, `global`, `local` or `none`.
-        comparison: of both images' features, as another input of the MSFBs: `none`, `difference` or `correlation`.
-        iterations: how often each scale between the coarsest and the finest one corrects its own result.
-        diffeomorphic: take residuals as stationary velocity fields and integrate them; otherwise as displacements.
-        symmetric: warp both images half-way towards each other, and take half the difference of what the MSFB says of
-            them in either order (after SITReg, Honkamaa & Marttinen, MELBA 2024): the field of the swapped pair is
-            then the inverse, but for the last correction. Needs `diffeomorphic` for that. The parameters are the same
-            either way.
-        detail: correct the field once more at the image's own size, by a block on the grid of `field_scale` whose
-            channels hold the voxels between (sub-pixel convolution, Shi et al., CVPR 2016): feature maps at full size
-            are what costs time and memory.
+        channels: number of feature channels per scale, finest first.
+        field_scale: scale of the finest compared features and of their field (0 is the image's size, 1 is half of it,
+            ...); that field is upsampled to the image's size.
+        auxiliary_decoder: whether MSFBs also fuse high-level features.
+        fusion: fusion of the features in an MSFB: `attention`, `concat` or `add`.
+        attention: gates of `fusion="attention"`: `both`, `global` (per channel) or `local` (per voxel).
+        comparison: comparison of both images' features, an additional input of the MSFBs: `none`, `difference` or
+            `correlation`.
+        iterations: number of residuals at each scale except the coarsest and the finest, which have one; from 1.
+        diffeomorphic: whether residuals are stationary velocity fields, which are integrated, or displacements.
+        symmetric: whether both images are warped half-way towards each other, and the residual is half the difference
+            of the predictions for both orders of the pair (after SITReg, Honkamaa & Marttinen, MELBA 2024). With
+            `diffeomorphic`, the field of the swapped pair is then the inverse, except for the correction of `detail`.
+            The parameters are the same with and without.
+        detail: whether the field is corrected once more at the image's size, by a block on the grid of `field_scale`
+            that predicts the residuals of all voxels between as channels (sub-pixel convolution, Shi et al., CVPR
+            2016), as feature maps at the image's size would take most of the time and memory.
 
     Raises:
         ValueError: for an unknown `fusion`, `attention` or `comparison`, a `field_scale` without a scale, or
@@ -60,7 +61,7 @@ class MSFBNet(nn.Module):
         if not 0 <= field_scale < len(channels):
             raise ValueError(f"field_scale is between 0 and {len(channels) - 1}, not {field_scale}")
         if iterations < 1:
-            raise ValueError(f"iterations are a number from 1, not {iterations}")
+            raise ValueError(f"iterations is a number from 1, not {iterations}")
         self.field_scale = field_scale
         self.factor = 2**field_scale
         self.diffeomorphic = diffeomorphic
@@ -68,13 +69,13 @@ class MSFBNet(nn.Module):
         self.multiple = 2 ** (len(channels) - 1)
 
         self.encoder = Encoder(channels)
-        used = channels[field_scale:]  # scales finer than the finest field are encoded, never decoded
+        used = channels[field_scale:]  # finer scales are encoded, but not decoded
         self.auxiliary_decoder = AuxiliaryDecoder(used) if auxiliary_decoder else None
         # Coarse to fine. The coarsest block sees low-level features only: high-level ones start from them.
         self.blocks = nn.ModuleList(
             MSFB(c, auxiliary_decoder and i > 0, fusion, attention, comparison) for i, c in enumerate(used[::-1])
         )
-        # The finest scale takes nearly all of the time, and the coarsest sees little: once is enough.
+        # The finest scale takes nearly all of the time, and the coarsest has little detail: one iteration each.
         self.iterations = [iterations if 0 < i < len(used) - 1 else 1 for i in range(len(used))]
         self.heads = nn.ModuleList(_field_head(c) for c in used[::-1])
         self.detail_block = MSFB(used[0], False, fusion, attention, comparison) if detail else None
@@ -101,14 +102,17 @@ class MSFBNet(nn.Module):
 
     @torch.jit.export
     def pyramid(self, image: Tensor) -> list[Tensor]:
-        """Register a pair and return the field so far at every scale, for supervision at every scale.
+        """Register a pair and return the field at every scale, for the loss at every scale.
 
         Args:
-            image: as `forward` takes it.
+            image: as in `forward`.
 
         Returns:
             `(B, 3, D/2^l, H/2^l, W/2^l)` for the scales `l` from the coarsest to `field_scale`, voxels of that scale;
-            with `detail` one of the image's own size follows.
+            with `detail`, followed by one of the image's size.
+
+        Raises:
+            ValueError: for any other shape.
         """
         if image.dim() != 5 or image.shape[1] != 2:
             raise ValueError(f"image is (B, 2, D, H, W), fixed and moving, not {image.shape}")
@@ -118,18 +122,18 @@ class MSFBNet(nn.Module):
 
         fields, fixed = self._coarse_to_fine(image)
         if self.detail_block is not None:
-            fields.append(self._detailed(image, fixed, fields[-1]))
+            fields.append(self._add_detail(image, fixed, fields[-1]))
         return fields
 
     def _coarse_to_fine(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The fields down to `field_scale`, and the fixed image's features there; all other features end with this."""
-        # Stacked along the batch, both images pass the shared weights at once.
+        """The fields from the coarsest scale to `field_scale`, and the fixed image's features at that scale."""
+        # Both images are one batch of the encoder.
         low = self.encoder(torch.cat([image[:, :1], image[:, 1:]]))[self.field_scale :]
         high = self.auxiliary_decoder(low) if self.auxiliary_decoder is not None else low
 
         field = image.new_zeros([image.shape[0], 3, 1, 1, 1])
-        # If symmetric, there is a grid half-way: from it to the fixed and to the moving image (stacked), and from the
-        # fixed image to it.
+        # If symmetric, the grid half-way between the images has two fields, which warp the fixed and the moving image
+        # to it (stacked along the batch); a third one maps from the fixed grid to it.
         half_way, to_half_way = torch.cat([field, field]), field
         fields: list[Tensor] = []
         for i, (block, head) in enumerate(zip(self.blocks, self.heads)):  # noqa: B905 (TorchScript)
@@ -142,42 +146,42 @@ class MSFBNet(nn.Module):
             else:
                 field = resize_field(field, grid)
             for _ in range(self.iterations[i]):
-                # Under autocast heads answer in half precision; fields stay in the image's.
+                # Under autocast heads predict in half precision; fields keep the image's precision.
                 if self.symmetric:
                     fixed, moving = warp(features, half_way).chunk(2)
                     to_fixed, to_moving = half_way.chunk(2)
-                    fused, swapped = block.both_ways(fixed, moving, to_moving - to_fixed)  # type: ignore[operator]
-                    there = bounded_spline(head(fused).to(image.dtype))
-                    back = bounded_spline(head(swapped).to(image.dtype))
-                    # Half of the mean answer for either image, in opposite directions.
-                    forward, backward = self._flow(torch.cat([there - back, back - there]) / 4).chunk(2)
+                    fused, swapped = block.both_orders(fixed, moving, to_moving - to_fixed)  # type: ignore[operator]
+                    first = bounded_spline(head(fused).to(image.dtype))
+                    second = bounded_spline(head(swapped).to(image.dtype))
+                    # Each image moves by half of the residual, half the difference of both predictions.
+                    forward, backward = self._integrate(torch.cat([first - second, second - first]) / 4).chunk(2)
                     half_way = compose(half_way, torch.cat([backward, forward]))
                     to_half_way = compose(forward, to_half_way)
                 else:
                     fixed, moving = features.chunk(2)
                     residual = bounded_spline(head(block(fixed, warp(moving, field), field)).to(image.dtype))
-                    field = compose(field, self._flow(residual))
+                    field = compose(field, self._integrate(residual))
             if self.symmetric:
                 field = compose(half_way.chunk(2)[1], to_half_way)
             fields.append(field)
         return fields, low[0].chunk(2)[0]
 
-    def _detailed(self, image: Tensor, fixed: Tensor, field: Tensor) -> Tensor:
-        """The field at the image's own size, corrected there by what the features of the warped moving image say."""
+    def _add_detail(self, image: Tensor, fixed: Tensor, field: Tensor) -> Tensor:
+        """The field at the image's size, corrected by a comparison of the fixed and the warped moving image."""
         large = resize_field(field, list(image.shape[2:]))
         moving = self.encoder(warp(image[:, 1:], large), self.field_scale)[-1]
         fused = self.detail_block(fixed, moving, field)  # type: ignore[misc]
-        answer = self.detail_head(fused).to(image.dtype)  # type: ignore[misc]
-        residual = 0.85 * bounded_spline(pixelshuffle(answer, 3, self.factor))  # less than 1, as folding goes
+        prediction = self.detail_head(fused).to(image.dtype)  # type: ignore[misc]
+        residual = 0.85 * bounded_spline(pixelshuffle(prediction, 3, self.factor))  # less than 1, to fold less
         return compose(large, integrate(residual, steps=1) if self.diffeomorphic else residual)
 
-    def _flow(self, residual: Tensor) -> Tensor:
+    def _integrate(self, residual: Tensor) -> Tensor:
         return integrate(residual, steps=5) if self.diffeomorphic else residual
 
 
-def _field_head(channels: int, answers: int = 3) -> nn.Module:
-    """Convolution to a field, next to zero at first."""
-    convolution = nn.Conv3d(channels, answers, kernel_size=3, padding=1)
+def _field_head(channels: int, outputs: int = 3) -> nn.Module:
+    """Convolution that predicts a field, initialized to predict nearly zero."""
+    convolution = nn.Conv3d(channels, outputs, kernel_size=3, padding=1)
     for parameter in convolution.parameters():
         nn.init.normal_(parameter, std=1e-5)
     return convolution

@@ -1,4 +1,4 @@
-"""MONAI's VoxelMorph under this project's contract, as a baseline."""
+"""MONAI's VoxelMorph with the interface of `MSFBNet`, as a baseline."""
 
 import warnings
 
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 
 class VoxelMorphBaseline(nn.Module):
-    """MONAI's VoxelMorph as it comes (Balakrishnan et al., IEEE TMI 2019), its velocity integrated at full size.
+    """MONAI's VoxelMorph with its default channels (Balakrishnan et al., TMI 2019); integrates at the image's size.
 
-    Trained and evaluated as `MSFBNet` is: `configs/ablations/voxelmorph.yaml`.
+    `configs/ablations/voxelmorph.yaml` trains and evaluates it as `MSFBNet`.
     """
 
     multiple = 8  # its U-Net halves the image three times
@@ -35,11 +35,11 @@ class VoxelMorphBaseline(nn.Module):
         """
         if image.dim() != 5 or image.shape[1] != 2 or any(size % self.multiple for size in image.shape[2:]):
             raise ValueError(f"image is (B, 2, D, H, W), sizes multiples of {self.multiple}, not {tuple(image.shape)}")
-        # Its own forward takes the moving image first, and warps it, too. Under autocast the velocity comes in half
-        # precision, in which positions would be off by a voxel.
+        # MONAI's forward would also warp the image; its backbone takes the moving image first. Under autocast the
+        # velocity is in half precision, in which positions would be off by a voxel.
         velocity = self.network.backbone(torch.cat([image[:, 1:], image[:, :1]], dim=1)).to(image.dtype)
         return self.network.dvf2ddf(velocity)
 
     def pyramid(self, image: Tensor) -> list[Tensor]:
-        """The field as a pyramid of one scale, for the loss (see `MSFBNet.pyramid`)."""
+        """The field as a pyramid of one scale, for the loss; see `MSFBNet.pyramid`."""
         return [self(image)]

@@ -1,6 +1,6 @@
-"""Linear warps and flows on the CPU with gradients, by compiled code.
+"""Linear warp and integration on the CPU with gradients, by compiled code.
 
-torch's own `grid_sample` goes through a volume of few channels one number at a time.
+torch's `grid_sample` processes a volume of few channels one number at a time.
 """
 
 from typing import Any
@@ -11,81 +11,82 @@ from torch.autograd.function import once_differentiable
 
 from scripts.kernels import call
 
-_VECTOR = 4  # numbers; a row is padded to a multiple of them
+_VECTOR = 4  # the number of channels of a row is padded to a multiple of it
 
 
 class CompiledWarp(torch.autograd.Function):
-    """`scripts.spatial.warp`, linear, of a float image on the CPU."""
+    """Linear `scripts.spatial.warp` of a float image on the CPU."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, field: Tensor) -> Tensor:
         ctx.save_for_backward(image, field)
-        return _volume(_sampled(_rows(image, field.dtype), _rows(field, field.dtype)), image)
+        return _to_volume(_sample(_to_rows(image, field.dtype), _to_rows(field, field.dtype)), image)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
         image, field = ctx.saved_tensors
-        image_rows, field_rows, gradient_rows = (_rows(volume, field.dtype) for volume in (image, field, gradient))
-        # Masks of labels need none.
-        to_image = torch.zeros_like(image_rows) if ctx.needs_input_grad[0] else None
-        to_field = _spread(image_rows, field_rows, gradient_rows, to_image)
-        return None if to_image is None else _volume(to_image, image), _volume(to_field, field)
+        image_rows, field_rows, gradient_rows = (_to_rows(volume, field.dtype) for volume in (image, field, gradient))
+        # Label masks need no gradient.
+        image_gradient = torch.zeros_like(image_rows) if ctx.needs_input_grad[0] else None
+        field_gradient = _sample_backward(image_rows, field_rows, gradient_rows, image_gradient)
+        return None if image_gradient is None else _to_volume(image_gradient, image), _to_volume(field_gradient, field)
 
 
-class CompiledFlow(torch.autograd.Function):
+class CompiledIntegration(torch.autograd.Function):
     """`scripts.spatial.integrate` on the CPU."""
 
     @staticmethod
     def forward(ctx: Any, velocity: Tensor, steps: int) -> Tensor:
-        fields = [_rows(velocity, velocity.dtype) / 2.0**steps]
+        fields = [_to_rows(velocity, velocity.dtype) / 2.0**steps]
         for _ in range(steps):
-            fields.append(_sampled(fields[-1], fields[-1]).add_(fields[-1]))
+            fields.append(_sample(fields[-1], fields[-1]).add_(fields[-1]))
         ctx.save_for_backward(*fields[:-1])
-        return _volume(fields[-1], velocity)
+        return _to_volume(fields[-1], velocity)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        rows = _rows(gradient, gradient.dtype)
+        rows = _to_rows(gradient, gradient.dtype)
         for field in reversed(ctx.saved_tensors):
             total = rows.clone()
-            rows = total.add_(_spread(field, field, rows, total))
-        return _volume(rows / 2.0 ** len(ctx.saved_tensors), gradient), None
+            rows = total.add_(_sample_backward(field, field, rows, total))
+        return _to_volume(rows / 2.0 ** len(ctx.saved_tensors), gradient), None
 
 
-def _rows(volume: Tensor, dtype: torch.dtype) -> Tensor:
-    """`(B, C, D, H, W)` as `(B, D, H, W, C)`, C padded with zeros to whole vectors, contiguous."""
-    places = volume.movedim(1, -1)
-    channels = places.shape[-1]
+def _to_rows(volume: Tensor, dtype: torch.dtype) -> Tensor:
+    """`(B, C, D, H, W)` as contiguous `(B, D, H, W, C')`: C padded with zeros to a multiple of `_VECTOR`."""
+    voxels = volume.movedim(1, -1)
+    channels = voxels.shape[-1]
     if channels % _VECTOR == 0:
-        return places.to(dtype).contiguous()
-    rows = places.new_zeros([*places.shape[:-1], -(-channels // _VECTOR) * _VECTOR], dtype=dtype)
-    for channel in range(channels):  # all at once would take twice as long
-        rows[..., channel] = places[..., channel]
+        return voxels.to(dtype).contiguous()
+    rows = voxels.new_zeros([*voxels.shape[:-1], -(-channels // _VECTOR) * _VECTOR], dtype=dtype)
+    for channel in range(channels):  # one copy of all channels takes twice as long
+        rows[..., channel] = voxels[..., channel]
     return rows
 
 
-def _volume(rows: Tensor, like: Tensor) -> Tensor:
-    """Rows as a volume with the shape, dtype and memory layout of another."""
+def _to_volume(rows: Tensor, like: Tensor) -> Tensor:
+    """Rows as a volume with the shape, dtype and memory layout of `like`."""
     return torch.empty_like(like).copy_(rows[..., : like.shape[1]].movedim(-1, 1))
 
 
-def _sampled(image: Tensor, field: Tensor) -> Tensor:
+def _sample(image: Tensor, field: Tensor) -> Tensor:
     sampled = torch.empty_like(image)
     for rows in zip(image, field, sampled, strict=True):
         call("sample", *rows, *_sizes(image))
     return sampled
 
 
-def _spread(image: Tensor, field: Tensor, gradient: Tensor, to_image: Tensor | None) -> Tensor:
-    """Add to the image's gradient, where it is wanted, and return that of the field."""
-    to_field = torch.empty_like(field)
+def _sample_backward(image: Tensor, field: Tensor, gradient: Tensor, image_gradient: Tensor | None) -> Tensor:
+    """Return the field's gradient, and add the image's to `image_gradient` unless that is None."""
+    field_gradient = torch.empty_like(field)
     for i, rows in enumerate(zip(image, field, gradient, strict=True)):
-        call("spread", *rows, None if to_image is None else to_image[i], to_field[i], *_sizes(image))
-    return to_field
+        item_gradient = None if image_gradient is None else image_gradient[i]
+        call("sample_backward", *rows, item_gradient, field_gradient[i], *_sizes(image))
+    return field_gradient
 
 
 def _sizes(rows: Tensor) -> tuple[int, int, int, int]:
-    """Of rows `(B, D, H, W, C)`: D, H, W and vectors in a row."""
+    """Depth, height, width and vectors per row of rows `(B, D, H, W, C)`."""
     return rows.shape[1], rows.shape[2], rows.shape[3], rows.shape[4] // _VECTOR

@@ -1,6 +1,6 @@
-"""Linear warps on the CPU by sums of rows, which torch vectorizes, as it does not grid_sample in 3-D.
+"""Linear warp on the CPU by weighted sums of rows, which torch vectorizes, unlike grid_sample in 3-D.
 
-A row holds all channels of a voxel, so this pays off where there are many.
+A row holds all channels of a voxel, so this is faster for images of many channels.
 """
 
 from typing import NamedTuple
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-_PLANES = 8  # at a time: indices and weights of all would take as much memory as the features
+_PLANES = 8  # at a time: indices and weights of the whole volume would take as much memory as the features
 
 
-def gathered(image: Tensor, field: Tensor) -> Tensor:
-    """`scripts.spatial.warp`, linear, of a float image on the CPU; its memory is laid out as the image's."""
+def gather_warp(image: Tensor, field: Tensor) -> Tensor:
+    """Linear `scripts.spatial.warp` of a float image on the CPU, in the image's memory layout."""
     size = list(image.shape[2:])
     warped = torch.empty_like(image)
     for item in range(len(image)):
@@ -21,8 +21,8 @@ def gathered(image: Tensor, field: Tensor) -> Tensor:
         for start in range(0, size[0], _PLANES):
             positions = _positions(field[item, :, start : start + _PLANES], start)
             corners = _corners(size, positions)
-            place = _place(warped[item])[start : start + _PLANES]
-            place.copy_(_gathered_rows(rows, corners, torch.stack(corners.weights(), dim=-1)).view(place.shape))
+            slab = _channels_last(warped[item])[start : start + _PLANES]
+            slab.copy_(_weighted_rows(rows, corners, torch.stack(corners.weights(), dim=-1)).view(slab.shape))
     return warped
 
 
@@ -30,9 +30,9 @@ class _Corners(NamedTuple):
     """The eight voxels around each of N positions.
 
     Attributes:
-        first: the row of the first of them, `(N,)`.
-        distances: of the eight rows from the first, in an order in which the first axis alternates fastest.
-        upper: along each axis, the share of those on its upper side, `(N,)`.
+        first: row of the voxel with the lowest indices, `(N,)`.
+        distances: distances of the eight rows from `first`; the first axis varies fastest.
+        upper: weight of the upper neighbor along each axis, `(N,)` each.
     """
 
     first: Tensor
@@ -40,7 +40,7 @@ class _Corners(NamedTuple):
     upper: list[Tensor]
 
     def weights(self) -> list[Tensor]:
-        """Shares of the eight voxels, `(N,)` each."""
+        """Weights of the eight voxels, `(N,)` each."""
         weights = [torch.ones_like(self.upper[0])]
         for upper in self.upper:
             weights = [weight * (1 - upper) for weight in weights] + [weight * upper for weight in weights]
@@ -52,7 +52,7 @@ def _corners(size: list[int], positions: list[Tensor]) -> _Corners:
     distances, upper = [0], []
     for axis in range(3):
         position = positions[axis].clamp(0, size[axis] - 1)
-        # Clamped once more, as NaN would be a row beyond all.
+        # Clamped once more: NaN would become an index outside the volume.
         lower = position.int().clamp(0, max(size[axis] - 2, 0))
         upper.append((position - lower).flatten())
         first = first * size[axis] + lower
@@ -62,7 +62,7 @@ def _corners(size: list[int], positions: list[Tensor]) -> _Corners:
 
 
 def _positions(field: Tensor, start: int) -> list[Tensor]:
-    """Where a field `(3, D, H, W)` that begins at some plane points to, along each axis."""
+    """Sampled positions along each axis, in voxels, for a field `(3, D, H, W)` whose first plane is `start`."""
     positions = []
     for axis, size in enumerate(field.shape[1:]):
         voxels = torch.arange(size, device=field.device) + (start if axis == 0 else 0)
@@ -70,17 +70,17 @@ def _positions(field: Tensor, start: int) -> list[Tensor]:
     return positions
 
 
-def _place(image: Tensor) -> Tensor:
+def _channels_last(image: Tensor) -> Tensor:
     """`(C, D, H, W)` as `(D, H, W, C)`, a view."""
     return image.permute(1, 2, 3, 0)
 
 
 def _rows(image: Tensor, dtype: torch.dtype) -> Tensor:
     """`(C, D, H, W)` as contiguous rows `(D * H * W, C)`."""
-    return _place(image).reshape(-1, len(image)).to(dtype).contiguous()
+    return _channels_last(image).reshape(-1, len(image)).to(dtype).contiguous()
 
 
-def _gathered_rows(rows: Tensor, corners: _Corners, weights: Tensor) -> Tensor:
-    """The eight rows around each position, `(N, C)`, summed with weights `(N, 8)`."""
+def _weighted_rows(rows: Tensor, corners: _Corners, weights: Tensor) -> Tensor:
+    """Sums `(N, C)` of the eight rows around each position with weights `(N, 8)`."""
     index = torch.stack([corners.first + distance for distance in corners.distances], dim=-1)
     return embedding_bag(index, rows, mode="sum", per_sample_weights=weights)

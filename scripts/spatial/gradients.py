@@ -1,4 +1,4 @@
-"""Gradients that are written out."""
+"""Custom gradients of linear operators."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 
 class SelfAdjoint(torch.autograd.Function):
-    """Apply a linear operator that is its own transpose, so that its gradient is the operator again."""
+    """Apply a self-adjoint linear operator; its backward pass applies the same operator to the gradient."""
 
     @staticmethod
     def forward(ctx: Any, operator: Callable[[Tensor], Tensor], volumes: Tensor) -> Tensor:

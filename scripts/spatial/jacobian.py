@@ -2,34 +2,34 @@
 
 from torch import Tensor
 
-# The five tetrahedra of each of the two ways to cut a voxel's cube (Liu et al., IJCV 2024): the corners, then the
-# central one of each way. A field is digitally diffeomorphic where all ten determinants are positive.
+# Schemes of the ten tetrahedra of the two decompositions of a voxel's cube (Liu et al., IJCV 2024): the eight corners,
+# then the two central ones. A field is digitally diffeomorphic where all ten determinants are positive.
 TETRAHEDRA = ("+++", "++-", "+-+", "+--", "-++", "-+-", "--+", "---", "J*1", "J*2")
 
 
 def jacobian_determinant(field: Tensor, scheme: str = "central") -> Tensor:
     """Determinant of the Jacobian of `x -> x + field(x)` by finite differences.
 
-    1 is no change of volume, 0 and below is folding. Central differences overlook a checkerboard; the ten
-    schemes in `TETRAHEDRA` together overlook nothing (Liu et al., "On Finite Difference Jacobian Computation in
+    1 is no change of volume, 0 and below is folding. Central differences miss the folds of a checkerboard; the ten
+    schemes in `TETRAHEDRA` together detect every fold (Liu et al., "On Finite Difference Jacobian Computation in
     Deformable Image Registration", IJCV 2024). Differentiable.
 
     Args:
         field: `(B, 3, D, H, W)`, any float dtype, in voxels; every spatial size at least 3.
         scheme: `central`; or a sign per array axis, `+` for the forward and `-` for the backward difference, such
-            as `+-+`; or `J*1`, `J*2`, the central tetrahedra of the cubes below and above the voxel. The latter are
-            six times the signed volume, as the paper has them: 2 for the identity.
+            as `+-+`; or `J*1`, `J*2`, the central tetrahedra of the cubes below and above the voxel. Their
+            determinants are six times the signed volume, as in the paper: 2 for the identity.
 
     Returns:
-        `(B, D-2, H-2, W-2)` in the field's dtype: the interior voxels, where every scheme is defined.
+        `(B, D-2, H-2, W-2)` in the field's dtype, at the interior voxels, where every scheme is defined.
 
     Raises:
         ValueError: for another shape, an integer dtype, a size below 3, or an unknown scheme.
     """
     if field.dim() != 5 or field.shape[1] != 3 or not field.is_floating_point():
-        raise ValueError(f"jacobian_determinant wants floats (B, 3, D, H, W), got {field.shape} {field.dtype}")
+        raise ValueError(f"jacobian_determinant takes floats (B, 3, D, H, W), not {field.shape} {field.dtype}")
     if min(field.shape[2], field.shape[3], field.shape[4]) < 3:
-        raise ValueError(f"jacobian_determinant needs 3 voxels along every axis, got {field.shape}")
+        raise ValueError(f"jacobian_determinant needs 3 voxels along every axis, not {field.shape}")
 
     heads, tails = _edges(scheme)
     a = _deformed_edge(field, heads[0], tails[0])
@@ -62,9 +62,9 @@ def _edges(scheme: str) -> tuple[list[list[int]], list[list[int]]]:
 
 def _deformed_edge(field: Tensor, head: list[int], tail: list[int]) -> list[Tensor]:
     """The vector from `tail` to `head` after the deformation: three components `(B, D-2, H-2, W-2)`."""
-    # The offsets are added to the difference, not the grid to the field: that would cost digits.
-    along = (_shifted_interior(field, head) - _shifted_interior(field, tail)).unbind(1)
-    return [along[axis] + (head[axis] - tail[axis]) for axis in range(3)]
+    # The offsets are added to the difference of displacements: positions have fewer exact digits.
+    difference = (_shifted_interior(field, head) - _shifted_interior(field, tail)).unbind(1)
+    return [difference[axis] + (head[axis] - tail[axis]) for axis in range(3)]
 
 
 def _shifted_interior(field: Tensor, shift: list[int]) -> Tensor:

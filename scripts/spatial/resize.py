@@ -8,21 +8,21 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import interpolate
 
 from scripts.kernels import call
-from scripts.spatial.warp import is_compiled
+from scripts.spatial.dispatch import uses_kernels
 
 
 def resize(volume: Tensor, size: list[int]) -> Tensor:
     """torch's trilinear `interpolate`, where both grids fill the same box (voxel centers at `(i + 0.5) / n`).
 
     Args:
-        volume: `(B, C, D, H, W)`, of float dtype.
-        size: the new `(D', H', W')`.
+        volume: `(B, C, D, H, W)`, any float dtype.
+        size: new size, `[D', H', W']`.
 
     Returns:
         `(B, C, D', H', W')`
     """
-    if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript skips what is in it, unread)
-        if is_compiled(volume) and volume.dtype != torch.float16:
+    if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript does not compile this branch)
+        if uses_kernels(volume) and volume.dtype != torch.float16:
             return _CompiledResize.apply(volume, size)
     return interpolate(volume, size=size, mode="trilinear", align_corners=False)
 
@@ -40,10 +40,10 @@ class _CompiledResize(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        to_volume = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=ctx.layout)
+        volume_gradient = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=ctx.layout)
         gradient = gradient.contiguous(memory_format=ctx.layout)
-        call("resize_backward", gradient, to_volume, *_sizes(ctx), *gradient.shape[2:])
-        return to_volume, None
+        call("resize_backward", gradient, volume_gradient, *_sizes(ctx), *gradient.shape[2:])
+        return volume_gradient, None
 
 
 def _layout(volume: Tensor) -> torch.memory_format:
@@ -52,6 +52,6 @@ def _layout(volume: Tensor) -> torch.memory_format:
 
 
 def _sizes(ctx: Any) -> tuple[int, ...]:
-    """Volumes one after the other, their voxels along each axis, and numbers in a voxel."""
+    """Number of volumes, depth, height, width, and numbers per voxel, as the compiled code takes them."""
     batch, channels, *voxels = ctx.shape
     return (batch, *voxels, channels) if ctx.layout is torch.channels_last_3d else (batch * channels, *voxels, 1)

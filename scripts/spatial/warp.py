@@ -8,33 +8,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import grid_sample
 
-from scripts.kernels import library
 from scripts.spatial.compiled import CompiledWarp
-from scripts.spatial.gather import gathered
+from scripts.spatial.dispatch import is_cpu_inference, records_gradient, uses_kernels
+from scripts.spatial.gather import gather_warp
 
-_BILINEAR, _BORDER = 0, 1  # what torch's own operators call these modes
-
-
-def is_bare_cpu(image: Tensor) -> bool:
-    """On the CPU, without a gradient, and run as it is: where other ways to compute pay off."""
-    return image.device.type == "cpu" and not torch.is_grad_enabled() and not is_made_a_graph()
-
-
-def is_trained() -> bool:
-    """With a gradient, and run as it is: where a gradient that is written out pays off."""
-    return torch.is_grad_enabled() and not is_made_a_graph()
-
-
-def is_compiled(*tensors: Tensor) -> bool:
-    """On the CPU, with a gradient that some tensor wants, run as it is, where `scripts.kernels` is there."""
-    if not is_trained() or not any(tensor.requires_grad for tensor in tensors):
-        return False
-    return all(tensor.device.type == "cpu" for tensor in tensors) and library() is not None
-
-
-def is_made_a_graph() -> bool:
-    """Whether torch traces or compiles what is called, for which it is to stay simple."""
-    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+_BILINEAR, _BORDER = 0, 1  # numbers of these modes in torch's operators
 
 
 def warp(image: Tensor, field: Tensor, mode: str = "linear") -> Tensor:
@@ -55,19 +33,19 @@ def warp(image: Tensor, field: Tensor, mode: str = "linear") -> Tensor:
         ValueError: for shapes that do not fit each other, or an unknown mode.
     """
     if image.dim() != 5 or field.dim() != 5 or field.shape[1] != 3:
-        raise ValueError(f"warp wants a 5-D image and a field of 3 channels, got {image.shape} and {field.shape}")
+        raise ValueError(f"warp takes a 5-D image and a field of 3 channels, not {image.shape} and {field.shape}")
     if image.shape[0] != field.shape[0] or image.shape[2:] != field.shape[2:]:
         raise ValueError(f"image {image.shape} and field {field.shape} differ in batch or spatial size")
     if mode != "linear" and mode != "nearest":
         raise ValueError(f"mode is linear or nearest, not {mode}")
 
-    if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript skips what is in it, unread)
+    if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript does not compile this branch)
         if mode == "linear" and image.is_floating_point():
-            if is_bare_cpu(image) and image.shape[1] >= 8:
-                return gathered(image, field)
-            if is_compiled(image, field):
+            if is_cpu_inference(image) and image.shape[1] >= 8:
+                return gather_warp(image, field)
+            if uses_kernels(image, field):
                 return CompiledWarp.apply(image, field)
-            if is_trained():
+            if records_gradient():
                 warped = _Warp.apply(image.to(field.dtype), field).to(image.dtype)
                 last = image.is_contiguous(memory_format=torch.channels_last_3d)
                 return warped.contiguous(memory_format=torch.channels_last_3d) if last else warped
@@ -84,17 +62,17 @@ def warp(image: Tensor, field: Tensor, mode: str = "linear") -> Tensor:
 
 
 def _grid(field: Tensor) -> Tensor:
-    """The positions that a field points to, as grid_sample wants them: in [-1, 1], the last array axis first."""
+    """Sampled positions in grid_sample's convention: in [-1, 1], the last array axis first."""
     depth, height, width = field.shape[2], field.shape[3], field.shape[4]
-    along = field.unbind(1)
-    z = torch.add(_normalised_axis(depth, field).view(1, depth, 1, 1), along[0], alpha=2.0 / max(depth - 1, 1))
-    y = torch.add(_normalised_axis(height, field).view(1, 1, height, 1), along[1], alpha=2.0 / max(height - 1, 1))
-    x = torch.add(_normalised_axis(width, field).view(1, 1, 1, width), along[2], alpha=2.0 / max(width - 1, 1))
+    components = field.unbind(1)
+    z = torch.add(_normalized_axis(depth, field).view(1, depth, 1, 1), components[0], alpha=2.0 / max(depth - 1, 1))
+    y = torch.add(_normalized_axis(height, field).view(1, 1, height, 1), components[1], alpha=2.0 / max(height - 1, 1))
+    x = torch.add(_normalized_axis(width, field).view(1, 1, 1, width), components[2], alpha=2.0 / max(width - 1, 1))
     return torch.stack([x, y, z], dim=1).permute(0, 2, 3, 4, 1)  # strided: interleaving takes longer
 
 
 class _Warp(torch.autograd.Function):
-    """Linear `warp` with its gradient in few operations: on a GPU each of them is a kernel to launch."""
+    """Linear `warp` whose gradient takes few operations: on a GPU each of them launches a kernel."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, field: Tensor) -> Tensor:
@@ -109,30 +87,30 @@ class _Warp(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
         image, grid = ctx.saved_tensors
-        wanted = [ctx.needs_input_grad[0], True]
-        to_image, to_grid = torch.ops.aten.grid_sampler_3d_backward(
-            gradient, image, grid, _BILINEAR, _BORDER, True, wanted
+        needed = [ctx.needs_input_grad[0], True]
+        image_gradient, grid_gradient = torch.ops.aten.grid_sampler_3d_backward(
+            gradient, image, grid, _BILINEAR, _BORDER, True, needed
         )
-        to_field = torch.empty_like(grid.permute(0, 4, 1, 2, 3))
+        field_gradient = torch.empty_like(grid.permute(0, 4, 1, 2, 3))
         for axis, size in enumerate(gradient.shape[2:]):
-            torch.mul(to_grid[..., 2 - axis], 2.0 / max(size - 1, 1), out=to_field[:, axis])
-        return to_image, to_field
+            torch.mul(grid_gradient[..., 2 - axis], 2.0 / max(size - 1, 1), out=field_gradient[:, axis])
+        return image_gradient, field_gradient
 
 
 @cache
 def _axes(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> list[tuple[Tensor, float]]:
-    """Along each axis of a volume its voxels in [-1, 1], shaped to be added to it, and the length of one voxel.
+    """Normalized voxel positions along each axis, shaped to broadcast, and the normalized length of one voxel.
 
-    Kept, as a training asks for the same ones a hundred times a step.
+    Cached, as training needs the same ones a hundred times a step.
     """
     axes = []
     for axis, length in enumerate(size):
-        positions = _normalised_axis(length, torch.empty((), dtype=dtype, device=device))
+        positions = _normalized_axis(length, torch.empty((), dtype=dtype, device=device))
         axes.append((positions.view([-1 if i == axis else 1 for i in range(3)]), 2.0 / max(length - 1, 1)))
     return axes
 
 
-def _normalised_axis(size: int, like: Tensor) -> Tensor:
-    # Not linspace: torch.export takes its number of steps for a constant.
+def _normalized_axis(size: int, like: Tensor) -> Tensor:
+    # Not linspace: torch.export makes its number of steps a constant.
     voxels = torch.arange(size, dtype=like.dtype, device=like.device)
     return (2 * voxels - (size - 1)) / max(size - 1, 1)

@@ -94,7 +94,7 @@ def test_missing_weights_are_named(answer: Callable, images: dict[str, Path], tm
         ({"channels": [8, 8, 16]}, "other shape"),
         ({"channels": [8, 8]}, "missing"),
         ({"channels": [8, 8, 8, 8]}, "unknown"),
-        ({"channels": [8, 8, 8], "attention": "none"}, "missing"),
+        ({"channels": [8, 8, 8], "fusion": "concat"}, "missing"),
     ],
     ids=str,
 )

@@ -119,7 +119,6 @@ def test_alias_stands_for_run(bundle: Callable, config: str, alias: str) -> None
 @pytest.mark.parametrize(
     ("override", "absent"),
     [
-        ({"network_def#attention": "none"}, ["global_attention", "local_attention"]),
         ({"network_def#attention": "global"}, ["local_attention"]),
         ({"network_def#attention": "local"}, ["global_attention"]),
         ({"network_def#fusion": "concat"}, ["global_attention", "local_attention"]),
@@ -140,7 +139,7 @@ def test_ablated_weights_fit_nothing_else(
     run_bundle: Callable, bundle: Callable, dataset: Path, tmp_path: Path
 ) -> None:
     sizes = {"max_epochs": 1, "pairs_per_epoch": 1, "val_interval": 1}
-    ablation = {"network_def#attention": "none"}
+    ablation = {"network_def#fusion": "concat"}
     run_bundle("train", dataset_dir=dataset, output_dir=tmp_path / "out", **sizes, overrides=ablation)
     weights = torch.load(tmp_path / "out" / "model.pt", weights_only=True)
     ablated = bundle("inference", overrides=ablation).parser.get_parsed_content("network_def")
