@@ -3,7 +3,7 @@
 from scripts.io.configs import read_configs
 from scripts.io.field_formats import read_transform, write_transform
 from scripts.io.files import FilePath, check_is_text, existing_file, file_sha256
-from scripts.io.headers import read_grid
+from scripts.io.headers import find_space, read_grid
 from scripts.io.images import IN_MEMORY, ImageSource, open_image, source_name
 from scripts.io.itk import save_affine, save_composite
 from scripts.io.keypoints import load_keypoints, transform_points
@@ -31,6 +31,7 @@ __all__ = [
     "check_output",
     "existing_file",
     "file_sha256",
+    "find_space",
     "finite_or_none",
     "header_facts",
     "load_keypoints",

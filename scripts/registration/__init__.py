@@ -4,6 +4,7 @@ from scripts.registration.jobs import ROLES, registration_jobs, shared_jobs
 from scripts.registration.measuring import landmark_error, measure
 from scripts.registration.outcomes import Attempt, Outcomes
 from scripts.registration.pair import (
+    AlignedPair,
     ImageSources,
     Job,
     LoadedImage,
@@ -45,6 +46,7 @@ from scripts.registration.summary import RegistrationTable
 
 __all__ = [
     "ROLES",
+    "AlignedPair",
     "Attempt",
     "ImageSources",
     "Init",
