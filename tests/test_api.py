@@ -52,8 +52,8 @@ def pair(save_scan: Callable, blob: Callable) -> SimpleNamespace:
 
 
 @pytest.fixture
-def result(pair: SimpleNamespace, lively_network: MSFBNet) -> Result:
-    return register(*pair.paths, network=lively_network, **ON_CPU)
+def result(pair: SimpleNamespace, random_network: MSFBNet) -> Result:
+    return register(*pair.paths, network=random_network, **ON_CPU)
 
 
 def labels_of(array: np.ndarray) -> np.ndarray:
@@ -69,7 +69,7 @@ def voxels(image: nib.Nifti1Image | Path) -> np.ndarray:
 
 @pytest.mark.parametrize("form", ["text", "opened", "in memory", "array", "big endian array"])
 def test_any_form_of_the_images_gives_the_same_warps_bit_for_bit(
-    form: str, pair: SimpleNamespace, result: Result, lively_network: MSFBNet
+    form: str, pair: SimpleNamespace, result: Result, random_network: MSFBNet
 ) -> None:
     def in_form(path: Path, scan: tuple) -> api.Image:
         array, affine = scan
@@ -83,7 +83,7 @@ def test_any_form_of_the_images_gives_the_same_warps_bit_for_bit(
         return forms[form]()
 
     images = [in_form(*both) for both in zip(pair.paths, (pair.fixed, pair.moving), strict=True)]
-    other = register(*images, network=lively_network, **ON_CPU)
+    other = register(*images, network=random_network, **ON_CPU)
     for field, expected in ((other.warp, result.warp), (other.inverse_warp, result.inverse_warp)):
         np.testing.assert_array_equal(field.displacement, expected.displacement)
         np.testing.assert_array_equal(field.affine, expected.affine)
@@ -92,7 +92,7 @@ def test_any_form_of_the_images_gives_the_same_warps_bit_for_bit(
 
 
 def test_masks_labels_and_landmarks_reach_the_metrics(
-    pair: SimpleNamespace, result: Result, lively_network: MSFBNet, tmp_path: Path
+    pair: SimpleNamespace, result: Result, random_network: MSFBNet, tmp_path: Path
 ) -> None:
     inside = pair.fixed[0] > 0
     inside[: SIZE[0] // 2] = False
@@ -106,25 +106,25 @@ def test_masks_labels_and_landmarks_reach_the_metrics(
         "fixed_landmarks": starts,
         "moving_landmarks": ends,
     }
-    metrics = register(*pair.paths, network=lively_network, **extras, **ON_CPU).metrics
+    metrics = register(*pair.paths, network=random_network, **extras, **ON_CPU).metrics
     # The field on the fixed image's grid and the one on the network's agree to some hundredths of a mm.
     assert metrics["tre"] == pytest.approx(5, abs=0.1)
     assert metrics["tre_before"] == pytest.approx(np.linalg.norm(points - ends, axis=1).mean(), abs=1e-4)
     assert 0 < metrics["dice"] < 1 and metrics["hd95"] > 0
     assert not {"dice", "tre"} & result.metrics.keys()
 
-    masked = register(*pair.paths, network=lively_network, fixed_mask=(inside, AFFINE), **ON_CPU)
+    masked = register(*pair.paths, network=random_network, fixed_mask=(inside, AFFINE), **ON_CPU)
     assert masked.metrics["foreground_dice_before"] < result.metrics["foreground_dice_before"]
     assert masked.registration.fixed.mask is not None and masked.registration.fixed.mask.dtype == bool
     np.testing.assert_array_equal(masked.registration.fixed.mask, inside)
 
 
 def test_a_matrix_is_where_the_registration_starts(
-    pair: SimpleNamespace, result: Result, lively_network: MSFBNet, tmp_path: Path
+    pair: SimpleNamespace, result: Result, random_network: MSFBNet, tmp_path: Path
 ) -> None:
     matrix = np.array([[1.0, 0.05, 0, 2], [-0.05, 1, 0, -1], [0, 0, 1.1, 3], [0, 0, 0, 1]])
     save_affine(tmp_path / "init.mat", matrix)
-    given = {"network": lively_network, "device": "cpu"}
+    given = {"network": random_network, "device": "cpu"}
     started = register(*pair.paths, init=matrix, **given)
     np.testing.assert_array_equal(started.affine, matrix)
     assert started.metrics["settings"]["init"] == matrix.tolist()
@@ -136,17 +136,17 @@ def test_a_matrix_is_where_the_registration_starts(
 
 
 def test_a_volume_of_a_series_is_registered(
-    pair: SimpleNamespace, result: Result, lively_network: MSFBNet, save_scan: Callable
+    pair: SimpleNamespace, result: Result, random_network: MSFBNet, save_scan: Callable
 ) -> None:
     series = np.stack([pair.moving[0][::-1], pair.moving[0]], axis=-1)
-    other = register(pair.paths[0], (series, MOVING_AFFINE), volume=1, network=lively_network, **ON_CPU)
+    other = register(pair.paths[0], (series, MOVING_AFFINE), volume=1, network=random_network, **ON_CPU)
     np.testing.assert_array_equal(other.warp.displacement, result.warp.displacement)
 
 
 def test_refinement_makes_the_images_more_similar(
-    pair: SimpleNamespace, result: Result, lively_network: MSFBNet
+    pair: SimpleNamespace, result: Result, random_network: MSFBNet
 ) -> None:
-    refined = register(*pair.paths, network=lively_network, refine=4, **ON_CPU)
+    refined = register(*pair.paths, network=random_network, refine=4, **ON_CPU)
     assert refined.metrics["refinement"]["steps"] == 4
     assert refined.metrics["lncc"] > result.metrics["lncc"]
 
@@ -186,24 +186,24 @@ def test_verdict_and_reasons_are_those_of_the_metrics(result: Result) -> None:
 def by_command(
     config: Path,
     pair: SimpleNamespace,
-    lively_weights: Path,
+    random_weights: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     unchanged_process: Callable,
 ) -> Path:
     """What `python -m scripts register` leaves of the pair."""
     monkeypatch.chdir(config.parents[1])
-    files = ("--fixed", pair.paths[0], "--moving", pair.paths[1], "--weights", lively_weights)
+    files = ("--fixed", pair.paths[0], "--moving", pair.paths[1], "--weights", random_weights)
     with unchanged_process(), suppress(SystemExit):  # a network of random weights may make it worse
         main(["register", *map(str, (*files, "--output_dir", tmp_path / "out"))])
     return tmp_path / "out"
 
 
 def test_save_leaves_what_the_command_line_leaves(
-    pair: SimpleNamespace, lively_weights: Path, by_command: Path, tmp_path: Path
+    pair: SimpleNamespace, random_weights: Path, by_command: Path, tmp_path: Path
 ) -> None:
     saved = tmp_path / "new" / "saved"
-    register(*pair.paths, weights=lively_weights, **ON_CPU).save(saved)
+    register(*pair.paths, weights=random_weights, **ON_CPU).save(saved)
     assert {path.name for path in saved.iterdir()} == {path.name for path in by_command.iterdir()}
     for name in ("moved.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz"):
         first, second = (nib.load(folder / name) for folder in (saved, by_command))
@@ -297,34 +297,34 @@ def test_the_first_of_several_files_is_applied_first(result: Result, pair: Simpl
 
 
 def test_the_network_is_that_of_the_file_in_evaluation_mode_on_the_device(
-    lively_weights: Path, lively_network: MSFBNet
+    random_weights: Path, random_network: MSFBNet
 ) -> None:
-    network = load_network(lively_weights, "cpu")
+    network = load_network(random_weights, "cpu")
     assert not any(module.training for module in network.modules())
     assert {parameter.device.type for parameter in network.parameters()} == {"cpu"}
     image = torch.rand(2, 2, 16, 24, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         field = network(image)
         assert field.shape == (2, 3, 16, 24, 16)
-        assert torch.equal(field, lively_network(image))
+        assert torch.equal(field, random_network(image))
 
 
-def test_weights_and_their_network_give_the_same(result: Result, pair: SimpleNamespace, lively_weights: Path) -> None:
-    other = register(*pair.paths, weights=str(lively_weights), **ON_CPU)
+def test_weights_and_their_network_give_the_same(result: Result, pair: SimpleNamespace, random_weights: Path) -> None:
+    other = register(*pair.paths, weights=str(random_weights), **ON_CPU)
     np.testing.assert_array_equal(other.warp.displacement, result.warp.displacement)
-    assert other.metrics["settings"]["weights"]["path"] == str(lively_weights)
+    assert other.metrics["settings"]["weights"]["path"] == str(random_weights)
     assert result.metrics["settings"]["weights"] is None
 
 
-def test_the_device_is_that_of_the_network(pair: SimpleNamespace, lively_network: MSFBNet) -> None:
-    assert register(*pair.paths, network=lively_network, init="none").metrics["device"] == "cpu"
+def test_the_device_is_that_of_the_network(pair: SimpleNamespace, random_network: MSFBNet) -> None:
+    assert register(*pair.paths, network=random_network, init="none").metrics["device"] == "cpu"
 
 
 # --- what is left alone -----------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_printed_and_the_process_stays_as_it_is(
-    pair: SimpleNamespace, lively_weights: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+    pair: SimpleNamespace, random_weights: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def state() -> list:
         return [
@@ -343,38 +343,38 @@ def test_nothing_is_printed_and_the_process_stays_as_it_is(
 
     monkeypatch.chdir(pair.paths[0].parent)
     before, files = state(), set(Path().iterdir())
-    done = register("F.nii.gz", "M.nii.gz", weights=lively_weights, refine=2, init="rigid", device="cpu")
+    done = register("F.nii.gz", "M.nii.gz", weights=random_weights, refine=2, init="rigid", device="cpu")
     apply(done, "M.nii.gz")
     assert state() == before
     assert set(Path().iterdir()) == files
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_is_given_is_not_changed(pair: SimpleNamespace, lively_network: MSFBNet) -> None:
+def test_what_is_given_is_not_changed(pair: SimpleNamespace, random_network: MSFBNet) -> None:
     fixed, moving = pair.fixed[0].astype(np.float32), nib.Nifti1Image(pair.moving[0], MOVING_AFFINE)
     fixed[0, 0, 0] = np.nan
     labels, points, matrix = labels_of(pair.moving[0]), np.array([[1.0, 2, 3]]), np.eye(4)
     header, copies = moving.header.copy(), [array.copy() for array in (fixed, labels, points, matrix, AFFINE)]
-    weights = {name: value.clone() for name, value in lively_network.state_dict().items()}
+    weights = {name: value.clone() for name, value in random_network.state_dict().items()}
     options = {"fixed_landmarks": points, "moving_landmarks": points, "moving_label": (labels, MOVING_AFFINE)}
-    done = register((fixed, AFFINE), moving, network=lively_network, init=matrix, refine=1, device="cpu", **options)
+    done = register((fixed, AFFINE), moving, network=random_network, init=matrix, refine=1, device="cpu", **options)
     apply(done, moving)
     for array, copy in zip((fixed, labels, points, matrix, AFFINE), copies, strict=True):
         np.testing.assert_array_equal(array, copy)
     assert moving.header == header
     np.testing.assert_array_equal(moving.dataobj, pair.moving[0])
-    assert all(torch.equal(value, weights[name]) for name, value in lively_network.state_dict().items())
+    assert all(torch.equal(value, weights[name]) for name, value in random_network.state_dict().items())
 
 
 @pytest.mark.parametrize("call", ["register", "apply"])
 def test_what_is_odd_about_a_header_is_logged(
-    call: str, result: Result, pair: SimpleNamespace, lively_network: MSFBNet, caplog: pytest.LogCaptureFixture
+    call: str, result: Result, pair: SimpleNamespace, random_network: MSFBNet, caplog: pytest.LogCaptureFixture
 ) -> None:
     odd = nib.Nifti1Image(pair.moving[0], MOVING_AFFINE)
     odd.set_qform(nib.affines.from_matvec(np.eye(3), [0, 3, 4]) @ MOVING_AFFINE, code=1)
     caplog.clear()
     if call == "register":
-        register(pair.fixed, odd, network=lively_network, **ON_CPU)
+        register(pair.fixed, odd, network=random_network, **ON_CPU)
     else:
         apply(result, odd)
     (record,) = caplog.records
@@ -415,10 +415,10 @@ POINTS = np.zeros((3, 3))
     ],
 )
 def test_bad_input_is_one_line(
-    given: dict, words: list[str], pair: SimpleNamespace, lively_network: MSFBNet, refused: Callable
+    given: dict, words: list[str], pair: SimpleNamespace, random_network: MSFBNet, refused: Callable
 ) -> None:
     with refused(*words):
-        register(**{"fixed": pair.fixed, "moving": pair.moving, "network": lively_network, **ON_CPU, **given})
+        register(**{"fixed": pair.fixed, "moving": pair.moving, "network": random_network, **ON_CPU, **given})
 
 
 @pytest.mark.parametrize(
@@ -436,6 +436,6 @@ def test_bad_input_of_apply_is_one_line(given: dict, words: list[str], result: R
         apply(**{"transform": result, "image": (HEAD, AFFINE), **given})
 
 
-def test_errors_are_those_that_a_program_can_catch(pair: SimpleNamespace, lively_network: MSFBNet) -> None:
+def test_errors_are_those_that_a_program_can_catch(pair: SimpleNamespace, random_network: MSFBNet) -> None:
     with pytest.raises(InputError, match=r"missing\.nii"):  # itself, not wrapped
-        register(pair.fixed, "missing.nii", network=lively_network)
+        register(pair.fixed, "missing.nii", network=random_network)

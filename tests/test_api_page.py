@@ -34,7 +34,7 @@ RESULTS = {"affine.mat", "inverse_warp.nii.gz", "metrics.json", "moved.nii.gz", 
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, small_dataset: Path, lively_weights: Path) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, small_dataset: Path, random_weights: Path) -> Path:
     """A folder with what the page names: a bundle, here of a small untrained network, and scans of two people."""
     folder = tmp_path_factory.mktemp("elsewhere")
     for part in ("configs", "scripts"):
@@ -45,7 +45,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, small_dataset: Path, lively_
     config.write_text(json.dumps(content | {"network_size": [1, 1, 1]}))
     (folder / "BUNDLE" / "models").mkdir()
     for name in ("model.pt", "model_oasis.pt"):
-        shutil.copy(lively_weights, folder / "BUNDLE" / "models" / name)
+        shutil.copy(random_weights, folder / "BUNDLE" / "models" / name)
     people = sorted(path.name for path in (small_dataset / "imagesTr").iterdir())
     scans = {"FIXED": people[0], "MOVING": people[1], "FIRST": people[2], "SECOND": people[3], "REFERENCE": people[2]}
     for name, person in scans.items():
