@@ -37,7 +37,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     shutil.copytree(api.ROOT / "configs", folder, ignore=shutil.ignore_patterns("logging.conf"))
     path = folder / "inference.json"
     content = json.loads(path.read_text())
-    content["network_def"] |= {"channels": [8, 8, 8], "symmetric": False}
+    content["network_def"] |= {"channels": [8, 8, 8]}
     path.write_text(json.dumps(content | {"network_size": [1, 1, 1], "device": "cpu", "init": "none"}))
     monkeypatch.setattr(api, "CONFIG", path)
     return path
