@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 import torch
 
-pytest_plugins = [f"tests.fixtures.{name}" for name in ("bundle", "datasets", "files", "grids", "heads", "networks")]
+pytest_plugins = [f"tests.fixtures.{name}" for name in ("networks", "bundle", "datasets", "files", "grids", "heads")]
 
 # They run in a checkout of the Model Zoo: tests/release/test_packaging.py makes one.
 collect_ignore = ["zoo"]

@@ -76,32 +76,42 @@ def assert_same_table(found: Path, expected: Path) -> None:
                 assert row[name] == value
 
 
+def distance(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
+    """Root of the summed squares, but for biases before a normalization: they change nothing, and are rounding."""
+    names = [name for name in second if not name.endswith("conv.bias")]
+    return torch.cat([(first[name] - second[name]).flatten() for name in names]).norm().item()
+
+
 # --- training -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def alone(run_bundle: Callable, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five steps of one process on batches of two pairs."""
+def given(dataset: Path, random_weights: Path) -> dict[str, object]:
+    """Five steps on two pairs each."""
+    return {"dataset_dir": dataset, "weights": random_weights, "pairs_per_epoch": 2, **TRAINING}
+
+
+@pytest.fixture(scope="module")
+def alone(run_bundle: Callable, given: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is left by one process on batches of two pairs."""
     folder = tmp_path_factory.mktemp("alone")
-    options = {"pairs_per_epoch": 2, "batch_size": 2, **TRAINING, **FLOAT32}
-    run_bundle("train", dataset_dir=dataset, output_dir=folder, **options)
+    run_bundle("train", output_dir=folder, batch_size=2, **given, **FLOAT32)
     return folder
 
 
 @pytest.fixture(scope="module")
-def killed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
+def killed(given: dict, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
     """The same by two processes on a pair each, the second of which dies when it begins the fourth step."""
     folder = tmp_path_factory.mktemp("together")
     (folder / "dying.py").write_text(DYING)
     (folder / "dying.yaml").write_text(DYING_OVERLAY)
     configs = ["train", "multi_gpu_train", folder / "dying.yaml"]
-    given = {"dataset_dir": dataset, "output_dir": folder / "out", "pairs_per_epoch": 2, **TRAINING}
-    return folder / "out", torchrun(2, "training", configs, path=folder, **given)
+    return folder / "out", torchrun(2, "training", configs, path=folder, output_dir=folder / "out", **given)
 
 
 @pytest.mark.slow
 def test_killed_process_ends_the_run_which_can_be_resumed(
-    killed: tuple[Path, subprocess.CompletedProcess], alone: Path, dataset: Path
+    killed: tuple[Path, subprocess.CompletedProcess], alone: Path, given: dict, random_weights: Path
 ) -> None:
     out, done = killed
     assert done.returncode != 0
@@ -111,8 +121,7 @@ def test_killed_process_ends_the_run_which_can_be_resumed(
     # The other process may have been writing down the third epoch.
     assert torch.load(out / "last.pt", weights_only=True)["epoch"] in (2, 3)
 
-    given = {"dataset_dir": dataset, "output_dir": out, "pairs_per_epoch": 2, "resume": True, **TRAINING}
-    resumed = torchrun(2, "training", ["train", "multi_gpu_train"], **given)
+    resumed = torchrun(2, "training", ["train", "multi_gpu_train"], output_dir=out, resume=True, **given)
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout.count("resumed from") == 1
     assert bars(resumed.stderr, "training") == 1
@@ -123,14 +132,11 @@ def test_killed_process_ends_the_run_which_can_be_resumed(
     assert [row["epoch"] for row in rows(out / "history.csv")] == ["1", "2", "3", "4", "5"]
     assert_same_table(out / "history.csv", alone / "history.csv")
     first, second = (torch.load(folder / "last.pt", weights_only=True) for folder in (alone, out))
+    start = torch.load(random_weights, weights_only=True)
     for part in ("network", "average"):
-        # A bias before a normalisation changes nothing, and rounding errors are its gradient.
-        for name, value in first[part].items():
-            if name.endswith("conv.bias"):
-                continue
-            torch.testing.assert_close(second[part][name], value, rtol=0, atol=1e-5, msg=f"{part} {name}")
-    moved = torch.cat([(first["network"][name] - value).flatten() for name, value in first["average"].items()])
-    assert moved.abs().max() > 2e-5
+        # Adam's steps are as long for small gradients, of which rounding is a part.
+        assert distance(first[part], second[part]) < 0.01 * distance(first[part], start)
+    assert distance(first["network"], first["average"]) > 0.02 * distance(first["network"], start)
     assert torch.equal(first["random_state"]["torch"], second["random_state"]["torch"])
 
 
