@@ -1,23 +1,39 @@
-"""Correlation with its gradient; `test_msfb.py` has what it means."""
+"""Local correlation of features and its gradient."""
 
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from scripts.networks.correlation import (
-    _correlation,
-    _correlation_at_once,
-    _weighted_at_once,
-    local_correlation,
-    swapped_correlation,
-)
+from scripts.networks.correlation import correlate_windows, local_correlation, sum_windows, swapped_correlation
 
 SIZES = [(3, 2, 4), (1, 3, 1)]
 
 
 def random(seed: int, *shape: int) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def test_correlation_is_highest_at_the_shift_of_the_image() -> None:
+    fixed = random(40, 1, 64, 8, 8, 8)
+    moving = fixed.roll((1, 0, -1), dims=(2, 3, 4))
+    inside = local_correlation(fixed, moving)[:, :, 1:-1, 1:-1, 1:-1]
+    assert inside.shape[1] == 27
+    # Offsets in the order of the array axes: (1, 0, -1) is number 2 * 9 + 1 * 3 + 0 = 21.
+    assert (inside.argmax(dim=1) == 21).all()
+    assert_close(inside[:, 21], fixed.square().mean(dim=1)[:, 1:-1, 1:-1, 1:-1])
+
+
+def test_correlation_is_zero_beyond_the_border() -> None:
+    ones = torch.ones(1, 4, 3, 3, 3)
+    assert local_correlation(ones, ones)[0, :, 0, 0, 0].sum() == 8  # 2 * 2 * 2 neighbors inside
+    assert local_correlation(ones, ones)[0, :, 1, 1, 1].sum() == 27
+
+
+def test_swapped_correlation_is_that_of_the_swapped_pair() -> None:
+    fixed, moving = random(43, 2, 4, 5, 3, 4), random(44, 2, 4, 5, 3, 4)
+    expected = local_correlation(moving, fixed)
+    assert_close(swapped_correlation(local_correlation(fixed, moving)), expected)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -36,32 +52,33 @@ def test_half_precision_is_summed_in_single_precision(layout: torch.memory_forma
     images = [random(seed, 2, 64, 3, 4, 5).bfloat16().contiguous(memory_format=layout) for seed in (4, 5)]
     gradient = random(6, 2, 27, 3, 4, 5).bfloat16()
 
-    def correlated(fixed: Tensor, moving: Tensor) -> tuple[Tensor, ...]:
+    def with_gradients(fixed: Tensor, moving: Tensor) -> tuple[Tensor, ...]:
         fixed, moving = fixed.detach().requires_grad_(), moving.detach().requires_grad_()
         products = local_correlation(fixed, moving)
         return products.detach(), *torch.autograd.grad(products, (fixed, moving), gradient.to(products.dtype))
 
-    found, expected = correlated(*images), correlated(*(image.float() for image in images))
+    found, expected = with_gradients(*images), with_gradients(*(image.float() for image in images))
     assert {tensor.dtype for tensor in found} == {torch.bfloat16}
     # Each is rounded to half precision once; one image is divided by the channels before.
     assert_close([tensor.float() for tensor in found], list(expected), rtol=2**-7, atol=1e-2)
 
 
-# Only a GPU computes them this way: without one nothing but the private functions themselves can be asked.
+# --- the operations for a GPU, which run anywhere ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_correlation_at_once_is_that_offset_by_offset(size: tuple[int, ...]) -> None:
+def test_correlation_of_windows_is_local_correlation(size: tuple[int, ...]) -> None:
     fixed, moving = random(7, 2, 3, *size), random(8, 2, 3, *size)
-    assert_close(_correlation_at_once(fixed, moving), _correlation(fixed, moving), rtol=0, atol=1e-12)
+    # Sums over the three channels, not means.
+    assert_close(correlate_windows(fixed, moving) / 3, local_correlation(fixed, moving), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_weighted_neighborhoods_are_the_gradient_of_the_correlation(size: tuple[int, ...]) -> None:
+def test_sums_of_windows_are_the_gradients_of_local_correlation(size: tuple[int, ...]) -> None:
     fixed, moving = (random(seed, 2, 3, *size).requires_grad_() for seed in (9, 10))
     gradient = random(11, 2, 27, *size)
-    expected = torch.autograd.grad(_correlation(fixed, moving), (fixed, moving), gradient)
-    found = _weighted_at_once(gradient, moving), _weighted_at_once(swapped_correlation(gradient), fixed)
+    expected = torch.autograd.grad(local_correlation(fixed, moving), (fixed, moving), gradient)
+    found = sum_windows(gradient, moving) / 3, sum_windows(swapped_correlation(gradient), fixed) / 3
     assert_close(found, expected, rtol=0, atol=1e-12)
 
 

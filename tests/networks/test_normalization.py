@@ -1,4 +1,6 @@
-"""Instance normalization and leaky ReLU, compiled and as a GPU computes it; `test_layout.py` has its layouts."""
+"""Instance normalization and leaky ReLU against torch's, by compiled code and by the operations for a GPU."""
+
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -6,10 +8,10 @@ from torch import Tensor
 from torch.nn.functional import instance_norm, leaky_relu
 from torch.testing import assert_close
 
-from scripts.networks.normalization import RectifiedNorm, _Normalized
+from scripts.networks.normalization import InstanceNormGPU, RectifiedNorm
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last_3d]
-PRECISIONS = [(torch.float64, 1e-10), (torch.float32, 1e-3)]  # of two voxels, the gradients nearly cancel
+TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-3}  # the gradients of two voxels nearly cancel
 
 
 def random(seed: int, *shape: int) -> Tensor:
@@ -22,20 +24,18 @@ def norm_of(channels: int) -> RectifiedNorm:
     return norm
 
 
-def with_gradients(norm: RectifiedNorm, way, volumes: Tensor, gradient: Tensor) -> list[Tensor]:
+def with_gradients(norm: RectifiedNorm, function: Callable, volumes: Tensor, gradient: Tensor) -> list[Tensor]:
     volumes = volumes.detach().requires_grad_()
-    answer = way(volumes)
+    result = function(volumes)
     leaves = (volumes, norm.weight, norm.bias)
-    return [answer.detach(), *torch.autograd.grad(answer, leaves, gradient.to(answer.dtype))]
+    return [result.detach(), *torch.autograd.grad(result, leaves, gradient.to(result.dtype))]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS, ids=str)
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 @pytest.mark.parametrize("size", [(9, 10, 11), (4, 5, 6), (1, 1, 2)], ids=str)
 @pytest.mark.parametrize("channels", [3, 16])
-def test_values_and_gradients_are_those_of_torch(
-    channels: int, size: tuple[int, ...], dtype: torch.dtype, tolerance: float, layout: torch.memory_format
-) -> None:
+def test_values_and_gradients_are_those_of_torch(channels: int, size: tuple, dtype: torch.dtype, layout) -> None:
     norm = norm_of(channels).to(dtype)
     volumes, gradient = (random(seed, 2, channels, *size).to(dtype).contiguous(memory_format=layout) for seed in (3, 4))
     volumes = 2 * volumes + 1
@@ -46,7 +46,7 @@ def test_values_and_gradients_are_those_of_torch(
         volumes,
         gradient,
     )
-    assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    assert_close(found, expected, rtol=TOLERANCES[dtype], atol=TOLERANCES[dtype])
     for volume in found[:2]:
         assert volume.is_contiguous(memory_format=layout)
 
@@ -75,30 +75,34 @@ def test_half_precision_has_statistics_of_single_precision(layout: torch.memory_
 def test_nan_stays_in_its_channel() -> None:
     volumes = random(8, 2, 3, 4, 5, 6).contiguous(memory_format=torch.channels_last_3d)
     volumes[1, 2, 0, 0, 0] = torch.nan
-    answer = norm_of(3)(volumes.bfloat16().requires_grad_())
-    assert answer[1, 2].isnan().all()
-    assert answer[0].isfinite().all() and answer[1, :2].isfinite().all()
+    result = norm_of(3)(volumes.bfloat16().requires_grad_())
+    assert result[1, 2].isnan().all()
+    assert result[0].isfinite().all() and result[1, :2].isfinite().all()
 
 
-# Only a GPU computes it this way: without one nothing but the private class itself can be asked.
+# --- the operations for a GPU, which run anywhere ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @pytest.mark.parametrize("size", [(4, 5, 6), (1, 1, 2)], ids=str)
-def test_normalized_and_its_gradients_are_those_of_torch(size: tuple[int, ...], layout: torch.memory_format) -> None:
+def test_gpu_values_and_gradients_are_those_of_torch(size: tuple[int, ...], layout: torch.memory_format) -> None:
     norm = norm_of(3)
     volumes, gradient = (random(seed, 2, 3, *size).contiguous(memory_format=layout) for seed in (3, 4))
     volumes = 2 * volumes + 1
-    found = with_gradients(norm, lambda v: _Normalized.apply(v, norm.weight, norm.bias, norm.eps), volumes, gradient)
+    found = with_gradients(
+        norm, lambda v: InstanceNormGPU.apply(v, norm.weight, norm.bias, norm.eps), volumes, gradient
+    )
     expected = with_gradients(norm, norm.normalized, volumes, gradient)
     assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert found[0].is_contiguous(memory_format=layout)
 
 
-def test_normalized_half_precision_has_statistics_of_single_precision() -> None:
+def test_gpu_half_precision_has_statistics_of_single_precision() -> None:
     norm, volumes, gradient = norm_of(3), random(5, 2, 3, 8, 9, 10) + 2, random(6, 2, 3, 8, 9, 10).bfloat16()
     volumes = volumes.bfloat16()
-    found = with_gradients(norm, lambda v: _Normalized.apply(v, norm.weight, norm.bias, norm.eps), volumes, gradient)
+    found = with_gradients(
+        norm, lambda v: InstanceNormGPU.apply(v, norm.weight, norm.bias, norm.eps), volumes, gradient
+    )
     expected = with_gradients(norm, norm.normalized, volumes.float(), gradient.float())
     assert [tensor.dtype for tensor in found] == [torch.bfloat16, torch.bfloat16, torch.float32, torch.float32]
     assert_close([tensor.float() for tensor in found[:2]], expected[:2], rtol=2**-8, atol=1e-4)

@@ -1,4 +1,4 @@
-"""VoxelMorph as a baseline: MONAI's field, in this project's order and units."""
+"""The VoxelMorph baseline: MONAI's field in this project's order and units."""
 
 import math
 import warnings
@@ -12,13 +12,13 @@ from scripts.spatial import warp
 
 
 @pytest.fixture(scope="module")
-def lively() -> VoxelMorphBaseline:
-    """Not trained, but moves things by up to some voxels."""
+def network() -> VoxelMorphBaseline:
+    """An untrained network scaled to fields of some voxels."""
     torch.manual_seed(0)
     network = VoxelMorphBaseline().eval()
     with torch.no_grad():
         last = list(network.network.backbone.net[1].children())[-1].conv
-        last.weight.mul_(100)  # as it comes it hardly looks at the images
+        last.weight.mul_(100)  # its initial weights are tiny
     return network
 
 
@@ -29,14 +29,14 @@ def image() -> Tensor:
 
 
 @torch.no_grad()
-def test_field_is_what_monai_warps_the_moving_image_by(lively: VoxelMorphBaseline, image: Tensor) -> None:
+def test_field_is_that_of_monai(network: VoxelMorphBaseline, image: Tensor) -> None:
     fixed, moving = image[:, :1], image[:, 1:]
-    moved, ddf = lively.network(moving, fixed)
-    field = lively(image)
+    moved, ddf = network.network(moving, fixed)
+    field = network(image)
     torch.testing.assert_close(field, ddf, rtol=0, atol=1e-5)
     assert field.abs().mean() > 0.3
-    assert (field - lively(image.flip(1))).abs().mean() > 0.05  # the images are not swapped
-    # MONAI takes zeros outside the image and we its border, so only where both look inside.
+    assert (field - network(image.flip(1))).abs().mean() > 0.05  # the images are not swapped
+    # Outside the image MONAI takes zeros and `warp` the border, so only positions inside are compared.
     positions = field + torch.stack(torch.meshgrid(*map(torch.arange, (24, 32, 16)), indexing="ij"))
     inside = ((positions >= 0) & (positions <= torch.tensor([23, 31, 15]).view(1, 3, 1, 1, 1))).all(1, keepdim=True)
     assert inside.float().mean() > 0.5
@@ -51,10 +51,11 @@ def test_a_constant_velocity_is_a_translation_along_its_axis(axis: int) -> None:
     last.weight.zero_()
     last.bias.zero_()
     last.bias[axis] = 2.0
-    centre = network(torch.rand(1, 2, 32, 32, 32))[..., 12:-12, 12:-12, 12:-12]  # MONAI's fades towards the border
-    expected = torch.zeros_like(centre)
+    # Towards the border MONAI's field decreases.
+    center = network(torch.rand(1, 2, 32, 32, 32))[..., 12:-12, 12:-12, 12:-12]
+    expected = torch.zeros_like(center)
     expected[:, axis] = 2.0
-    torch.testing.assert_close(centre, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(center, expected, rtol=0, atol=1e-4)
 
 
 def test_sizes_are_multiples_of_eight(image: Tensor) -> None:
@@ -74,16 +75,16 @@ def test_pyramid_is_the_field_and_every_weight_learns_from_it(image: Tensor) -> 
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in network.parameters())
 
 
-def test_under_autocast_positions_keep_their_precision(lively: VoxelMorphBaseline, image: Tensor) -> None:
+def test_under_autocast_positions_keep_their_precision(network: VoxelMorphBaseline, image: Tensor) -> None:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        field = lively(image)
+        field = network(image)
     assert field.dtype == torch.float32
-    # Steps of bf16 at 2 voxels are 1/64: the integration, unlike the velocity, must not be rounded to them.
+    # Steps of bf16 at 2 voxels are 1/64: the integration must not be rounded to them, as the velocity is.
     steps = (field * 64) % 1
     assert math.isclose(float((steps == 0).float().mean()), 0, abs_tol=0.2)
 
 
-def test_construction_is_silent_and_weights_are_monais() -> None:
+def test_construction_warns_of_nothing_and_weights_are_monais() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         network = VoxelMorphBaseline()
