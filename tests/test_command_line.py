@@ -48,7 +48,7 @@ def in_a_process(*words: object, **options: object) -> subprocess.CompletedProce
         (["--fixed"], "arguments are required: COMMAND"),
         (["apply"], "arguments are required: --transform, --input, --reference, --output"),
         (["apply", "a", "b", "--output", "c"], "arguments are required: --reference;"),
-        (["apply", *FILES, "--colour", "red"], "unrecognized arguments: --colour;"),
+        (["apply", *FILES, "--color", "red"], "unrecognized arguments: --color;"),
         (["apply", *FILES, "--inter", "linear"], "unrecognized arguments: --inter;"),
         (["apply", *FILES, "--interpolation", "cubic"], "argument --interpolation: invalid choice: 'cubic'"),
         (["apply", *FILES, "--inverse", "maybe"], "argument --inverse: want true or false"),

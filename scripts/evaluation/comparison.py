@@ -193,7 +193,7 @@ def landmark_cases(folder: str | Path, prepare: Callable[[Job], PreparedPair]) -
     return [Case(f"{fixed}_{moving}", partial(load, fixed, moving)) for fixed, moving in permutations(people, 2)]
 
 
-def validation_figures(item: Item, method: Method, field: Tensor, labels: Sequence[int]) -> Metrics:
+def validation_metrics(item: Item, method: Method, field: Tensor, labels: Sequence[int]) -> Metrics:
     """Metrics of a validation pair: those of an evaluation, and the inverse consistency, except for SyN.
 
     Args:
@@ -222,13 +222,13 @@ def validation_figures(item: Item, method: Method, field: Tensor, labels: Sequen
     return {name: float(values.nanmean()) for name, values in metrics.items()}
 
 
-def rescan_figures(item: Item, method: Method, field: Tensor) -> Metrics:
-    """Metric of a rescan: mean displacement between two scans of a brain, mm; arguments as in `validation_figures`."""
+def rescan_metrics(item: Item, method: Method, field: Tensor) -> Metrics:
+    """Metric of a rescan: mean displacement between two scans of a brain, mm; arguments as in `validation_metrics`."""
     return {"displacement_mm": float(_lengths_mm(item, field).mean())}
 
 
-def landmark_figures(item: Item, method: Method, field: Tensor) -> Metrics:
-    """Metric of a raw pair: TRE after affine alignment and field, mm; arguments as in `validation_figures`."""
+def landmark_metrics(item: Item, method: Method, field: Tensor) -> Metrics:
+    """Metric of a raw pair: TRE after affine alignment and field, mm; arguments as in `validation_metrics`."""
     registration = fuse(advanced(PredictedPair, item["pair"], field=field[0], device="cpu"))
     return {"tre": landmark_error(registration)["tre"]}
 
@@ -238,16 +238,16 @@ def _studies(
 ) -> list[Study]:
     preprocessing = config.get_parsed_content("validate#preprocessing")
     validation = dataset_cases(validation_pairs(dataset_dir)[:count], preprocessing)
-    measure = partial(validation_figures, labels=list(config.get_parsed_content("labels")))
+    measure = partial(validation_metrics, labels=list(config.get_parsed_content("labels")))
     studies = [Study("validation", validation, methods, measure)]
     fast = [method for method in methods if method.kind != "syn_cc"]
     rescans = _rescans(dataset_dir)[:count]
     if rescans:
-        studies.append(Study("rescan", dataset_cases(rescans, preprocessing), fast, rescan_figures))
+        studies.append(Study("rescan", dataset_cases(rescans, preprocessing), fast, rescan_metrics))
     if landmarks_dir is not None:
         inference = ConfigParser(ConfigParser.load_config_file(INFERENCE))
         cases = landmark_cases(landmarks_dir, inference.get_parsed_content("preprocessing#step"))[:count]
-        studies.append(Study("landmarks", cases, fast, landmark_figures))
+        studies.append(Study("landmarks", cases, fast, landmark_metrics))
     return studies
 
 

@@ -55,7 +55,7 @@ class BatchWithLabels:
     def __call__(
         self, batch: dict[str, Any], device: torch.device, non_blocking: bool = False
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Input of the network, and target of `LabelledLoss`: target images, label maps `(B, 2, D, H, W)`, labels."""
+        """Input of the network, and target of `LabeledLoss`: target images, label maps `(B, 2, D, H, W)`, labels."""
         image, target = prepare_training_batch(batch, device, non_blocking)
         label_maps = torch.cat([batch["fixed_label"], batch["moving_label"]], dim=1)
         drawn = self.labels[torch.randperm(len(self.labels))[: self.labels_per_step]]

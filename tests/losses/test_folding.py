@@ -93,7 +93,7 @@ def test_checkerboard_is_seen() -> None:
     assert penalty(field) > 0.1
 
 
-def test_one_voxel_that_overtakes_its_neighbour_is_seen() -> None:
+def test_one_voxel_that_overtakes_its_neighbor_is_seen() -> None:
     field = torch.zeros(1, 3, 7, 7, 7)
     field[0, 2, 3, 3, 3] = 0.9
     assert penalty(field) == 0

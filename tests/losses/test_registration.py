@@ -141,13 +141,13 @@ def test_a_few_steps_move_a_shifted_phantom_towards_the_fixed() -> None:
 
     torch.manual_seed(0)
     network, loss = MSFBNet(), RegistrationLoss()
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     losses = []
     for _ in range(12):
         value = loss(network.pyramid(image), image)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         value.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(value.item())
 
     with torch.no_grad():

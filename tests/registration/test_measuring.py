@@ -85,7 +85,7 @@ def test_any_label_value_has_its_dice(value: int) -> None:
     assert figures["hd95_before"] == 0.0
 
 
-def test_neighbouring_large_labels_are_two() -> None:
+def test_neighboring_large_labels_are_two() -> None:
     """Which float32 cannot tell apart."""
     assert overlap_of(slab(2**24, 1, 5), slab(2**24 + 1, 1, 5))["dice"] != pytest.approx(1.0, nan_ok=True)
 

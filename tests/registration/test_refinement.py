@@ -132,7 +132,7 @@ def test_identical_images_are_not_moved(image: Tensor) -> None:
 
 
 @pytest.mark.parametrize("rate", [3.0, 100.0, 1e30])
-def test_guard_holds_where_the_optimiser_runs_wild(image: Tensor, monkeypatch: pytest.MonkeyPatch, rate: float) -> None:
+def test_guard_holds_where_the_optimizer_runs_wild(image: Tensor, monkeypatch: pytest.MonkeyPatch, rate: float) -> None:
     monkeypatch.setattr(refinement, "LEARNING_RATE", rate)
     monkeypatch.setattr(refinement, "VOLUME_WEIGHT", 0.0)
     assert_no_harm(image, torch.zeros(1, 3, *SIZE), 5)

@@ -32,7 +32,7 @@ def rotation(angles: tuple[float, float, float]) -> np.ndarray:
 
 
 def grid_affine(kind: str, shape: tuple[int, ...], spacing: tuple[float, ...] = (1.2, 1.0, 1.4)) -> np.ndarray:
-    """A grid centred on the world's origin."""
+    """A grid centered on the world's origin."""
     directions = {"RAS": np.eye(3), "LAS": np.diag([-1, 1, 1]), "oblique": rotation((0.2, -0.3, 0.25))}[kind]
     affine = np.eye(4)
     affine[:3, :3] = directions * spacing
@@ -58,8 +58,8 @@ def blobs(shape: tuple[int, ...] = SHAPE, seed: int = 0) -> np.ndarray:
     """Six labels on a background of 0."""
     generator = np.random.default_rng(seed)
     positions = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
-    centres = generator.uniform(4, np.array(shape) - 4, (6, 3))
-    distances = np.linalg.norm(positions[..., None, :] - centres, axis=-1)
+    centers = generator.uniform(4, np.array(shape) - 4, (6, 3))
+    distances = np.linalg.norm(positions[..., None, :] - centers, axis=-1)
     return np.where(distances.min(axis=-1) < 6, distances.argmin(axis=-1) + 1, 0)
 
 
@@ -362,9 +362,9 @@ def test_apply_refuses_before_it_computes(folder: Path, call: Callable, monkeypa
     assert not (folder / "out.nii.gz").exists()
 
 
-def test_colour_and_complex_and_five_axes_are_refused(folder: Path, call: Callable) -> None:
-    colour = np.zeros(SHAPE, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
-    for name, array in (("rgb", colour), ("complex", np.zeros(SHAPE, np.complex64)), ("5d", np.zeros((*SHAPE, 2, 2)))):
+def test_color_and_complex_and_five_axes_are_refused(folder: Path, call: Callable) -> None:
+    color = np.zeros(SHAPE, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    for name, array in (("rgb", color), ("complex", np.zeros(SHAPE, np.complex64)), ("5d", np.zeros((*SHAPE, 2, 2)))):
         nib.save(nib.Nifti1Image(array, AFFINE), folder / f"{name}.nii.gz")
         with pytest.raises(InputError, match=f"{name}.nii.gz"):
             call("warp.nii.gz", f"{name}.nii.gz")

@@ -22,13 +22,13 @@ def grid(*size: int) -> Tensor:
     return torch.stack(torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in size), indexing="ij"))
 
 
-def centred_grid(*size: int) -> Tensor:
+def centered_grid(*size: int) -> Tensor:
     return grid(*size) - (torch.tensor(size, dtype=torch.float64).view(3, 1, 1, 1) - 1) / 2
 
 
 def linear(matrix: Tensor, *size: int, offset: tuple[float, ...] = (0.0, 0.0, 0.0)) -> Tensor:
-    """`matrix (x - centre) + offset` at every voxel."""
-    field = torch.einsum("ij,jdhw->idhw", matrix, centred_grid(*size))
+    """`matrix (x - center) + offset` at every voxel."""
+    field = torch.einsum("ij,jdhw->idhw", matrix, centered_grid(*size))
     return (field + torch.tensor(offset, dtype=torch.float64).view(3, 1, 1, 1))[None]
 
 
@@ -79,9 +79,9 @@ def test_affine_field_is_resampled_exactly_inside(new: tuple[int, ...]) -> None:
     # The same map of the same box, in the new grid's voxels.
     offset = tuple((ratio * torch.tensor([1.0, -2.0, 3.0])).tolist())
     expected = linear(ratio.view(3, 1) * RATES / ratio, *new, offset=offset)
-    # Outside the outermost voxel centres of the old grid, its border value counts.
+    # Outside the outermost voxel centers of the old grid, its border value counts.
     box = torch.tensor(size, dtype=torch.float64).view(3, 1, 1, 1)
-    position = centred_grid(*new) / ratio.view(3, 1, 1, 1)
+    position = centered_grid(*new) / ratio.view(3, 1, 1, 1)
     inside = (position.abs() <= (box - 1) / 2 + 1e-9).all(0)
     assert inside.sum() > inside.numel() / 3
     torch.testing.assert_close(resized[..., inside], expected[..., inside], rtol=0, atol=1e-12)

@@ -6,7 +6,7 @@ from scripts.losses.registration import RegistrationLoss
 from scripts.spatial import resize_field, warp
 
 
-class LabelledLoss(nn.Module):
+class LabeledLoss(nn.Module):
     """`RegistrationLoss` of the images plus one minus the mean soft Dice of some labels.
 
     The labels are an auxiliary input of training as in VoxelMorph (Balakrishnan et al., TMI 2019): their masks are

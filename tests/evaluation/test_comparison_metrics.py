@@ -13,9 +13,9 @@ from torch import Tensor
 from scripts.evaluation.baselines import Method, affine_only
 from scripts.evaluation.comparison import (
     landmark_cases,
-    landmark_figures,
-    rescan_figures,
-    validation_figures,
+    landmark_metrics,
+    rescan_metrics,
+    validation_metrics,
 )
 from scripts.geometry.grid import Grid
 from scripts.registration.pair import Job, PreparedPair
@@ -41,7 +41,7 @@ def item() -> dict:
 def consistency(item: dict, function: Callable) -> float:
     method = Method("msfbnet", "msfbnet", "", "", function)
     field = function(item["image"][None], item["grid"].affine)
-    return validation_figures(item, method, field, [])["inverse_consistency_mm"]
+    return validation_metrics(item, method, field, [])["inverse_consistency_mm"]
 
 
 def test_a_flow_and_its_inverse_are_consistent(item: dict) -> None:
@@ -63,13 +63,13 @@ def test_inverse_consistency_is_in_mm(item: dict) -> None:
 
 def test_syn_is_not_run_twice(item: dict) -> None:
     method = Method("syn", "syn", "", "", lambda *_: pytest.fail("run"))
-    assert "inverse_consistency_mm" not in validation_figures(item, method, torch.zeros(1, 3, 24, 24, 24), [])
+    assert "inverse_consistency_mm" not in validation_metrics(item, method, torch.zeros(1, 3, 24, 24, 24), [])
 
 
 def test_rescan_counts_the_fixed_brain_in_mm(item: dict) -> None:
     field = torch.full((1, 3, 24, 24, 24), 100.0)
     field[:, :, 8:16, 8:16, 8:16] = torch.tensor([3.0, 0.0, 4.0]).view(3, 1, 1, 1)
-    assert rescan_figures(item, AFFINE, field) == {"displacement_mm": pytest.approx(10)}
+    assert rescan_metrics(item, AFFINE, field) == {"displacement_mm": pytest.approx(10)}
 
 
 def test_landmarks_of_raw_scans_meet_under_the_right_field(head: Callable, grid_of: Callable, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_landmarks_of_raw_scans_meet_under_the_right_field(head: Callable, grid_
         item = case.load()
         image = item["image"][None]
         found = {
-            size: landmark_figures(item, AFFINE, constant(tuple(size * sign * shift / 2))(image, item["grid"].affine))
+            size: landmark_metrics(item, AFFINE, constant(tuple(size * sign * shift / 2))(image, item["grid"].affine))
             for size in (0, 1, -1)
         }
         length = float(np.linalg.norm(shift))

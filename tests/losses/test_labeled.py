@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scripts.losses import LabelledLoss, RegistrationLoss
+from scripts.losses import LabeledLoss, RegistrationLoss
 from scripts.spatial import resize_field
 
 SIZE = (16, 16, 24)
@@ -35,7 +35,7 @@ def along_last(voxels: float, scale: int = 1) -> Tensor:
 )
 def test_counts_the_overlap_of_a_shifted_box(scale: int, start: int, voxels: float, expected: float) -> None:
     label_maps = torch.cat([box(7, 8), box(7, start)], dim=1)
-    loss = LabelledLoss(NO_IMAGES)([along_last(voxels, scale)], (IMAGE, label_maps, labels(7)))
+    loss = LabeledLoss(NO_IMAGES)([along_last(voxels, scale)], (IMAGE, label_maps, labels(7)))
     assert loss.item() == pytest.approx(expected, abs=1e-5)
 
 
@@ -43,7 +43,7 @@ def test_labels_count_alike_whatever_their_size_and_no_others_count() -> None:
     fixed, moving = box(7, 8), box(7, 10)
     fixed[..., 0, 0, :2], moving[..., 0, 0, 1:3] = 3, 3  # two voxels, one in common
     fixed[..., 15, 15, :], moving[..., 14, 14, :] = 9, 9  # nothing in common
-    loss = LabelledLoss(NO_IMAGES, dice_weight=4)
+    loss = LabeledLoss(NO_IMAGES, dice_weight=4)
     halves = loss([along_last(0)], (IMAGE, torch.cat([fixed, moving], dim=1), labels(3, 7)))
     assert halves.item() == pytest.approx(4 * (0.5 + 0.5) / 2, abs=1e-4)
     fixed[..., 0, 0, :2] = 4  # another label in its place is not the same
@@ -53,7 +53,7 @@ def test_labels_count_alike_whatever_their_size_and_no_others_count() -> None:
 
 def test_labels_that_a_pair_lacks_do_not_count() -> None:
     label_maps = torch.cat([box(7, 8), box(7, 10)], dim=1)
-    loss = LabelledLoss(NO_IMAGES)
+    loss = LabeledLoss(NO_IMAGES)
     assert loss([along_last(0)], (IMAGE, label_maps, labels(3, 7, 9))).item() == pytest.approx(0.5, abs=1e-5)
     assert loss([along_last(0)], (IMAGE, label_maps, labels(3, 9))).item() == 0
     # Each pair of a batch lacks its own.
@@ -64,13 +64,13 @@ def test_labels_that_a_pair_lacks_do_not_count() -> None:
 
 def test_label_that_only_one_map_has_counts_as_not_overlapping() -> None:
     for pair in ([box(7, 8), box(3, 8)], [box(3, 8), box(7, 8)]):
-        loss = LabelledLoss(NO_IMAGES)([along_last(0)], (IMAGE, torch.cat(pair, dim=1), labels(7)))
+        loss = LabeledLoss(NO_IMAGES)([along_last(0)], (IMAGE, torch.cat(pair, dim=1), labels(7)))
         assert loss.item() == 1
 
 
 def test_label_that_the_field_moves_out_of_the_image_divides_nothing_by_zero() -> None:
     field = along_last(-30).requires_grad_()
-    loss = LabelledLoss(NO_IMAGES)(
+    loss = LabeledLoss(NO_IMAGES)(
         [field], (IMAGE, torch.cat([torch.zeros_like(box(7, 8)), box(7, 8)], dim=1), labels(7))
     )
     loss.backward()
@@ -83,7 +83,7 @@ def test_is_added_to_the_loss_of_the_images() -> None:
     images, label_maps = RegistrationLoss(folding_weight=1), torch.cat([box(7, 8), box(7, 10)], dim=1)
     fields = [along_last(1, 4), along_last(1, 2)]
     expected = images(fields, image) + 2 * 0.25
-    loss = LabelledLoss(images, dice_weight=2)(fields, (image, label_maps, labels(7)))
+    loss = LabeledLoss(images, dice_weight=2)(fields, (image, label_maps, labels(7)))
     torch.testing.assert_close(loss, expected)
     assert NO_IMAGES(fields, image) == 0
 
@@ -91,7 +91,7 @@ def test_is_added_to_the_loss_of_the_images() -> None:
 def test_gradient_pulls_labels_together() -> None:
     field = along_last(0).requires_grad_()
     label_maps = torch.cat([box(7, 8), box(7, 10)], dim=1)
-    LabelledLoss(NO_IMAGES)([field], (IMAGE, label_maps, labels(7))).backward()
+    LabeledLoss(NO_IMAGES)([field], (IMAGE, label_maps, labels(7))).backward()
     at_ends = field.grad[0, 2, 6, 6]
     assert at_ends[8:10].max() <= 0 and at_ends.min() < 0  # a longer way to the moving box lowers the loss
     assert field.grad[:, :2, 6, 6, 10].abs().max() == 0
