@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Deformable registration of brain MRI: the code behind the bundle's configs and command line."""
 
 import logging

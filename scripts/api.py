@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Registration from Python, in this process: two images in, a transform in both directions out.
 
     from scripts.api import register

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run of the bundle in this process, with values as they are; shown as a user would type it."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line by argparse: arguments from a function's signature, help from its docstring."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names and numbers that the command line shares with the rooms: exit codes, and the formats of fields.
 
 `scripts.runtime` and `scripts.io` load torch; this loads nothing, so that `--help` answers at once.

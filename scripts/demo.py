@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole bundle on virtual brains: training, evaluation, a registration."""
 
 import os

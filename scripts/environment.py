@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long threads that wait for each other spin: a variable of the environment, read when torch is loaded.
 
 This loads nothing, so that the command line can set it in time.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """scripts.api: the same registration whatever the form of the input, and the same as the command line's."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The examples of docs/api.md, as they stand, one after the other in a folder that is not the bundle's."""
 
 import json

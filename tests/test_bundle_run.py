@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run of the bundle in this process: what it shows is what a user may type."""
 
 import shlex

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The frame of the command line: what is typed, what is answered, and the exit code."""
 
 import errno

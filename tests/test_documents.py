@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The documents of the project against what is there: rooms, paths, links, versions, commands."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rules that hold the project together: what imports what, what is never called, what the bundle's frame says."""
 
 import ast
@@ -12,7 +13,11 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
+SOURCE_ENDINGS = {".py", ".cpp", ".h", ".js", ".css"}
 SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
+SOURCES = sorted(
+    path for room in ("scripts", "tests", "docs") for path in (ROOT / room).rglob("*") if path.suffix in SOURCE_ENDINGS
+)
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*") if path.suffix in {".json", ".yaml", ".yml"})
 
 # A room may import itself and the rooms below it; `__main__` may import every room, and no room may import it.
@@ -151,6 +156,11 @@ def test_no_forbidden_calls(path: Path) -> None:
 @pytest.mark.parametrize("path", SCRIPTS, ids=name_of)
 def test_module_is_at_most_350_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 350
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_a_source_file_begins_with_its_license(path: Path) -> None:
+    assert "SPDX-License-Identifier: Apache-2.0" in path.read_text().split("\n", 1)[0]
 
 
 # --- the configs ------------------------------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MONAI Deploy: two scans on one grid into the bundle's network, out comes the moved scan.
 
 python docs/deploy/app.py FIXED.nii.gz MOVING.nii.gz MOVED.nii.gz

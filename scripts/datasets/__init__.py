@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Learn2Reg dataset JSON to scans and pairs, with intensities scaled to [0, 1].
 
 The files of a scan are `learn2reg.ScanFiles`; an item that training and evaluation get is described at `PairDataset`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training pairs at the scans' voxel size or at a larger one, as whole volumes or as random boxes."""
 
 from collections.abc import Hashable, Mapping, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Foreground, intensities scaled to [0, 1], and whether a scan is skull-stripped.
 
 Results depend only on the values and on which of them lie at the faces of the volume. So flips, permutations of axes

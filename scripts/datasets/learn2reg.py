@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files of scans and pairs, read from a dataset JSON in Learn2Reg's layout.
 
 The dataset files of LUMIR and Learn2Reg-OASIS work unchanged.

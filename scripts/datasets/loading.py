@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scans, label maps and keypoints as tensors for MONAI's transforms."""
 
 import logging

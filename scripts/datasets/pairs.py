@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pairs of scans as items of a dataset; each scan is read and preprocessed once."""
 
 from collections.abc import Callable, Iterator, Sequence

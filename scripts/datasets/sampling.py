@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random choice of the pairs of each epoch."""
 
 from collections.abc import Iterator, Mapping, Sized

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Handlers and functions of configs/evaluate.json, and the studies: comparison with baselines, benchmarks."""
 
 from scripts.evaluation.benchmark import benchmark_training

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The methods of the comparison: each is a function from a pair of images to a displacement field."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Benchmark of a training step: time of its parts, memory and calls, compared with the device and another version."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The measurements of a benchmark, as CSV and Markdown."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure training steps of the version in the current folder, and print the measurements as one line of JSON.
 
 It runs as a file, so that the same code measures every version: it uses only parts of `scripts` and the configs that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The comparison of methods: every method on every pair. A second run measures only what is missing.
 
 Three studies: the validation pairs of a dataset; its rescans, one person scanned twice; and, if a folder of them is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rows of a comparison: kept in a CSV file while they are measured, then shown as Markdown tables."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a batch of pairs to the inputs of metrics."""
 
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The world in millimeters: grids, transforms, resampling, affine alignment. Knows no files.
 
 World positions are RAS in mm, `x = affine @ i` for voxel `i`. Arrays are NumPy, spatial axes first; only the voxel

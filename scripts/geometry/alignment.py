@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Affine pre-alignment of two scans, whatever their positions and contrasts, by mutual information (SimpleITK).
 
 Both scans are first resampled to grids along the RAS axes: then the result does not depend on how their voxels are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Displacement fields: from the vectors that formats store to RAS mm, and back.
 
 Every format stores a vector `d(i)` at each voxel `i` of the fixed grid, and all differ only in two matrices: what the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the voxels of an image lie."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The grid on which the network works: along the RAS axes, around the foreground of the scans."""
 
 from collections.abc import Sequence

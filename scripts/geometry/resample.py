@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images on other grids, interpolated once, whatever the transform."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Transforms of the world: functions that take points of the fixed space, RAS mm, to points of the moving space.
 
 That is the way of a pull-back: `moved(x) = moving(transform(x))`. A transform has an `inverse()`, and several of them

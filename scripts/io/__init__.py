@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What files say: images, labels, masks, points, transforms and weights, read with one policy and written whole."""
 
 from scripts.io.configs import read_configs

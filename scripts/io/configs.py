@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bundle's configs."""
 
 from monai.bundle import ConfigParser

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Transforms in the formats of other tools.
 
 A format of fields is an array layout, a NIfTI intent, and two matrices that say what its vectors mean, see

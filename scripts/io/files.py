@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A file to read: that it is there, can be opened, and is the file itself."""
 
 import hashlib

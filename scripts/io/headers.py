@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Headers: where an image's voxels lie, read from them by one policy and written into new ones."""
 
 import logging

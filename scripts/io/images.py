@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The opener of image files: what is no image, or not the kind of image that is wanted, is refused in one line."""
 
 import zlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ITK transform files: affine `.mat`, `.tfm` and `.txt`, composite `.h5`, as ANTs and 3D Slicer read and write them.
 
 ITK's world is LPS. Its transforms pull back, as ours do, and of a composite the last one is applied first.

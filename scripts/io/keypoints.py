@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keypoints in Learn2Reg's layout."""
 
 import numpy as np

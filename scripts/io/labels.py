@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading label maps and masks: whole numbers, kept exactly, on the grid of the image that they belong to."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images and fields as NIfTI files."""
 
 import nibabel as nib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Landmarks in CSV files: this project's, ANTs', tables of 3 columns; 3D Slicer's `.fcsv` is read, too.
 
 Which columns hold the position, and in which space, the header says: `x, y, z`, alone or as in `x_ras_mm`, `x_lps`;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading a user's image, with one clear line for whatever is wrong with it and one for whatever is odd."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images and series volume by volume, from file to file in the data type that they are stored in."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables of metrics as files: one row per pair, mean and standard deviation below."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The numbers in an image file: read whole or not at all, finite, and in the type that they are wanted in."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights in files: read without unpickling, written whole or not at all."""
 
 from pathlib import Path

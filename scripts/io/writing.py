@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writing: a file or folder of results is whole, or is not there at all."""
 
 import os

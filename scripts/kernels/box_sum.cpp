@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sums over a box around each voxel, for scripts/losses/lncc.py.
 
 #include "threads.h"

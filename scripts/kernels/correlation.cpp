@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Correlation with the 27 voxels of a 3×3×3 neighborhood, and its gradient, for scripts/networks/correlation.py.
 //
 // An image is one item of a batch, `(channels, depth, height, width)`; a padded one has one more voxel at each face.

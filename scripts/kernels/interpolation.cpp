@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Linear interpolation in a volume, and its gradient, for scripts/spatial/compiled.py.
 //
 // A row holds the channels of a voxel in vectors of four. A field has one vector per voxel: the displacement along the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shared library of the C++ files in this folder.
 
 It is compiled at its first use in a process, which takes some seconds, and not cached on disk, as it is specific to the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Fused instance normalization and leaky ReLU, with their gradient, for scripts/networks/normalization.py.
 //
 // A volume is one item of a batch: `voxels` rows of `channels` numbers.

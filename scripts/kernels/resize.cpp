@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Linear resampling to another grid over the same extent, and its gradient, for scripts/spatial/resize.py.
 //
 // A volume is an array of outer × depth × height × width × inner numbers; channels are part of `outer` or `inner`.

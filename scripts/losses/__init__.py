@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training losses: similarity of the images, smoothness and folding of the fields, and overlap of labels."""
 
 from scripts.losses.folding import FoldingLoss

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Registration loss with label maps."""
 
 from torch import Tensor, nn

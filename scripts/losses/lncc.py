@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Local normalized cross-correlation."""
 
 from collections.abc import Callable

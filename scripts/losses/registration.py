@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loss of unsupervised registration at every scale."""
 
 from torch import Tensor, nn

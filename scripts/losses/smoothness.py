@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Smoothness of a displacement field."""
 
 from collections.abc import Iterator

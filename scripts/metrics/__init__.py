@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics of a registration: overlap and distance of labels, distance of landmarks, regularity of the field.
 
 Each is a function of one pair that gives the value of Learn2Reg's or LUMIR's public evaluation. `PairMetric` makes an

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Agreement of label maps: Dice and 95 % Hausdorff distance per label, as Learn2Reg and LUMIR compute them."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Target registration error (TRE): distance of corresponding landmarks after a registration."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Functions of one pair as ignite metrics."""
 
 from collections.abc import Callable, Mapping

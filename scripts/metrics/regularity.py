@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Regularity of a displacement field: non-diffeomorphic volume, folding and spread of the Jacobian determinant."""
 
 import torch

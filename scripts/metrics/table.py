@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All metrics by name: title, unit and number format in reports, tables and curves, and which direction is better.
 
 In files, `NAME_before` is the same metric after the affine alignment alone.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The registration network: shared encoder, shared auxiliary decoder, and pyramid decoder of MSFBs."""
 
 from scripts.networks.auxiliary_decoder import AuxiliaryDecoder

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The auxiliary decoder that both images share."""
 
 from collections.abc import Sequence

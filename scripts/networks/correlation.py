@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Local correlation of the features of two images."""
 
 from typing import Any

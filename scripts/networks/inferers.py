@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a network is asked for its field, in training and in inference."""
 
 from typing import Any

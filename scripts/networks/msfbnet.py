@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The registration network (Zhou & Hu, arXiv 2408.05717)."""
 
 from collections.abc import Sequence

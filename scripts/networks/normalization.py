@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Instance normalization and leaky ReLU."""
 
 from typing import Any

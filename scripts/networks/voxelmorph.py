@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MONAI's VoxelMorph with the interface of `MSFBNet`, as a baseline."""
 
 import warnings

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What configs/inference.json names: jobs, the typed pair, steps, refinement, measuring, saving."""
 
 from scripts.registration.jobs import ROLES, registration_jobs, shared_jobs

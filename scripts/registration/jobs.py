@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The registrations of a run: one pair of files, a list of pairs, or a Learn2Reg dataset."""
 
 import csv

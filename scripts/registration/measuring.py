@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The quality of a registration in numbers: the content of metrics.json."""
 
 import platform

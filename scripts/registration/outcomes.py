@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many registrations in a row: one that fails does not stop the others, and the end tells how all of them went."""
 
 import sys

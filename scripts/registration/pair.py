@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pair on its way through a registration: each step takes one of these values and returns the next.
 
     Job -> LoadedPair -> AlignedPair -> PreparedPair -> PredictedPair -> Registration -> MeasuredRegistration

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Refinement of a predicted field on the pair itself: a few steps of instance optimization, on the CPU or a GPU."""
 
 from typing import NamedTuple

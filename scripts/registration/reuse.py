@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Use of saved transforms: warp images, map points, convert formats, Jacobian determinant."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Results of a registration as files: a folder for each pair."""
 
 import json

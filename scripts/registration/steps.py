@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The steps of a registration: from the files of a job to the transform between its images.
 
 Images and labels keep their files' own axes; they meet in the world, RAS mm, and on the network's grid.

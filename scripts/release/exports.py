@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Export of the network to other runtimes, with its accuracy and time compared with eager mode."""
 
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bundle as a submission to the MONAI Model Zoo."""
 
 import os

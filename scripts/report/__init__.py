@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quality control: the report and the verdict of a registration, and the curves of a training.
 
 Arrays are `(X, Y, Z)` on RAS axes. Displacement fields are `(3, X, Y, Z)` in voxels: moved(x) = moving(x + field(x)).

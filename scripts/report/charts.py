@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The histogram and the color scale of a report. As SVG and HTML they follow the page's light or dark colors."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands that reuse a registration in other tools, ready to paste."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Curves of a training: loss and validation metrics over epochs."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Learning curves: validation Dice over the steps of a training, extrapolated by two rules."""
 
 import csv

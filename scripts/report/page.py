@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of one registration: one HTML file that opens offline and says whether the result can be used."""
 
 import base64

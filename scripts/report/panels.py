@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rows of pictures of a report, as HTML: each shows an axial, a coronal and a sagittal section."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pictures of a report, one section each: functions from 2-D arrays to images.
 
 Arrays are `(rows, columns)` with the top row first, as `Section.cut` gives them.

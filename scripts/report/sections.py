@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Axial, coronal and sagittal sections of volumes `(X, Y, Z)` on RAS axes with cubic voxels."""
 
 from dataclasses import dataclass

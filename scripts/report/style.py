@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Colors that the pictures share. The diverging map is the background color in its middle, at no change."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of a report, as HTML. Every text is escaped, as file names and headers may contain any character."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a registration can be used: rules on its metrics, each limit with its reason.
 
 The limits were set on skull-stripped T1 scans of 1 mm, registered by weights of this project. There pairs with a good

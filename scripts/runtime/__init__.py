@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every process of this project needs: errors, other processes, seeds, memory, progress."""
 
 from scripts.runtime.errors import InputError, QualityError, find_input_error, first_line, report_error

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors that a user can correct, and the exit code of each kind."""
 
 import errno

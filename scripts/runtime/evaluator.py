@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An evaluator for several processes that share the pairs."""
 
 from ignite.engine import Events

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The processes of one run: those that torchrun has started and `join` has connected, or a single one.
 
 Each has a rank from 0. Rank 0 prints and writes for all.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A progress bar for a training, an evaluation or a registration."""
 
 import sys

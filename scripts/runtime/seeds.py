@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random transforms that follow torch's global generator."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings of a process before anything is loaded: seeds, memory, precision."""
 
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Geometry of displacement fields, in voxels, on tensors.
 
 A field has shape `(B, 3, D, H, W)` and float dtype; channel `c` is the displacement along array axis `c` in

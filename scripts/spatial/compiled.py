@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Linear warp and integration on the CPU with gradients, by compiled code.
 
 torch's `grid_sample` processes a volume of few channels one number at a time.

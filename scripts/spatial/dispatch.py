@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Conditions that decide which implementation of an operation runs."""
 
 import torch

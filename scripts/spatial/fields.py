@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operations on displacement fields: resize, compose, integrate, and the bounded B-spline of residuals."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Linear warp on the CPU by weighted sums of rows, which torch vectorizes, unlike grid_sample in 3-D.
 
 A row holds all channels of a voxel, so this is faster for images of many channels.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Custom gradients of linear operators."""
 
 from collections.abc import Callable

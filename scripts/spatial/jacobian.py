@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jacobian determinant of a displacement field."""
 
 from torch import Tensor

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Linear resampling of volumes to another grid over the same extent."""
 
 from typing import Any

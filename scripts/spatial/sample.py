@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Interpolation of an image at arbitrary positions."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Resampling of an image by a displacement field."""
 
 from functools import cache

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Virtual scans: from label maps for training, from geometric shapes or the ICBM152 template for demo and tests."""
 
 from scripts.synthesis.anatomies import phantom_anatomy

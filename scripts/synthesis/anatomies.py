@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Brain anatomies that virtual subjects are deformed from: geometric shapes, and the ICBM152 template."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random contrasts: the intensity of each label of a label map in a scan.
 
 Labels are those of SynthSeg's training maps (Billot et al., MedIA 2023): FreeSurfer's values for the brain, values

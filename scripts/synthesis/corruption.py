@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random artifacts of a scan: texture, blur, low resolution, bias field, noise, missing slices, gamma."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training pairs from label maps."""
 
 from collections.abc import Callable, Hashable, Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pairs of virtual scans from label maps: the map gives the anatomy, everything else is drawn at random.
 
 After SynthSeg (Billot et al., MedIA 2023) and SynthMorph (Hoffmann et al., TMI 2022). Everything runs on the given

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Virtual subjects: an anatomy deformed by a known diffeomorphism, scanned with random contrast and noise.
 
 Subject s is `anatomy(x + phi_s(x))` with `phi_s = exp(v_s)`, so the displacement field between two subjects is known.

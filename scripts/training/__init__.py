@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training, as configs/train.json names its parts: batches, steps, handlers of the trainer, checkpoints."""
 
 from scripts.training.averaging import ExponentialMovingAverage

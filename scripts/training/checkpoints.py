@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints of a training: files are complete or absent, and are read without unpickling objects."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gradients between backward pass and optimizer: averaged over processes, clipped, checked to be finite."""
 
 import logging

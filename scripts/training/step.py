@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One step of a training; on a GPU it is captured once as a CUDA graph and then replayed."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small scans in files."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Boxes of pairs at larger voxels: images are averaged, labels subsampled, both at the same position."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Foreground, intensity scale and skull-stripping of an image, however it is stored."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Published dataset JSON files, and messages about invalid ones."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Items of a pair dataset: keys, shapes, types, and pairs that do not fit together."""
 
 from collections.abc import Callable

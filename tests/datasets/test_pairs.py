@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pairs of a dataset: which ones, how often their files are read, and transforms of scans and of pairs."""
 
 from collections import Counter

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random choice of the pairs of each epoch, its repetition and its share between processes."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The methods that are compared: ANTs' SyN, and a network as one of them."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command that measures training steps: both of two versions, and what it leaves when it fails."""
 
 import csv

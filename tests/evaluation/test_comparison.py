@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command that compares methods: known figures, and rows that are measured once."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of the studies of a comparison, by fields that are known."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of a comparison: measured once whatever happens, kept, and summed up."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The affine between two scans is found from anywhere, and does not depend on how they are stored."""
 
 import nibabel as nib

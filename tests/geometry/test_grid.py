@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Grids: the same place, distances, words."""
 
 import nibabel as nib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network's grid lies in the world, wherever and however the image is stored."""
 
 import nibabel as nib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One pair of images, a transform between them, and what another tool is to make of it.
 
 Points are compared to 1e-3 mm. Tools that move no points move the three coordinates instead, as images: linear

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fields and files that several tests of formats use."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fields that are damaged, of another format or for another image are refused in one line."""
 
 import gzip

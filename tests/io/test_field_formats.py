@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fields in the formats of other tools: what is in the file, and what comes back."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fields lie where their headers say, by the same policy as scans; those in voxels lie on the fixed image's grid."""
 
 from collections.abc import Callable

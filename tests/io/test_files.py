@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A file that is not there, or only a pointer to it, is refused in one line that names it and what to do."""
 
 import hashlib

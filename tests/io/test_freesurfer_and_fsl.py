@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """surfa, FreeSurfer's library, and fslpy apply what we write as we do, and what they write we read."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where voxels lie: which form of the header counts, and what is said about it."""
 
 from collections.abc import Callable

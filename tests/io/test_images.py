@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is no image, or not the kind of image that is wanted, is refused in one line that says what to do."""
 
 import gzip

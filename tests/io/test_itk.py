@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ITK transform files: affines and composites as ITK itself reads and writes them, and damaged ones."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Displacement fields as ITK vector NIfTI: what ITK does with ours, and what we read of its own."""
 
 from pathlib import Path

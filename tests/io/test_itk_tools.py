@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SimpleITK, ANTs and greedy apply what we write as we do, and what they write we read."""
 
 from io import StringIO

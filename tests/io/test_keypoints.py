@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Learn2Reg's keypoint files."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Label maps: every value exactly, on the grid of the image."""
 
 from collections.abc import Callable

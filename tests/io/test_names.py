@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The name of a scan is that of its file without the ending."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images as NIfTI: values, types, slope and the two forms of the affine."""
 
 import os

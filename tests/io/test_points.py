@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Landmark files: whose layout, which space, and that nothing of a file gets lost."""
 
 import csv

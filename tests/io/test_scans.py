@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A scan as its file has it, or one line that says what is wrong with it."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of metrics: values, mean and standard deviation, and files that are complete."""
 
 import csv

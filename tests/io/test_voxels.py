@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The numbers of a file: whole or not at all, the right volume, finite."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights in files: read without unpickling, refused in one line if they do not fit."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything that writes a file leaves it whole or not at all."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A file or folder of results is whole or not there, whatever ends the process that writes it."""
 
 import os

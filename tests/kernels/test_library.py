@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """That there is compiled code where there is a compiler, and how it goes on where there is none.
 
 What the code computes is tested where it is used: `spatial/test_compiled.py`, `networks/test_normalization.py`,

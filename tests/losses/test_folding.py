@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The folding penalty against known determinants, and that its gradient opens folds."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loss that knows label maps: overlaps that can be counted, and what it does not look at."""
 
 import pytest

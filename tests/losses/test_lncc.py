@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LNCC against a float64 recomputation and MONAI's, its bounds, its invariances, and its speed."""
 
 import time

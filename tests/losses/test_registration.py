@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The multi-scale loss: its weights, its minimum, its gradients, and that it trains."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The smoothness penalty on fields whose derivatives are known."""
 
 import pytest

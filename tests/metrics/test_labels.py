@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dice and HD95 against simple reimplementations of Learn2Reg's and LUMIR's evaluation."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TRE of points and of landmark labels against simple reimplementations."""
 
 import math

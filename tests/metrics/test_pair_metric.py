@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PairMetric in ignite's and MONAI's engines: mean, value of each pair, files."""
 
 from functools import partial

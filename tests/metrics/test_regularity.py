@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NDV, folding and SDlogJ against analytic cases and simple reimplementations of the challenges' evaluations."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images to register, and small networks with the shipped configuration."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Local correlation of features and its gradient."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The correction of the field at the image's size."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TorchScript and torch.export give the field of eager mode at any size."""
 
 from pathlib import Path

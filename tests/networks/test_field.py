@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The predicted field: shape, precision, size of the displacement, folds."""
 
 import pytest

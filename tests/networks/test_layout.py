@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Channels-last memory: used by the whole network on the CPU in half precision, with the same results."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parts of the network: encoder, auxiliary decoder, gates and fusion block."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Instance normalization and leaky ReLU against torch's, by compiled code and by the operations for a GPU."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options of the network: effects, parameters, cost, refused values."""
 
 import pytest

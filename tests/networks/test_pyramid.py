@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fields of all scales: sizes, features and composition at each scale, limits of the residuals."""
 
 import pytest

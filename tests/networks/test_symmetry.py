@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A symmetric network registers both orders of a pair consistently."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The VoxelMorph baseline: MONAI's field in this project's order and units."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What there is to register: which files, into which folder, and what is finished already."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of a registration, against those worked out by hand."""
 
 from dataclasses import replace

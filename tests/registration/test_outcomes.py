@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Of many pairs one may fail: the others are registered, and the end tells which failed and how."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Refinement of a field on the pair itself: what it gains, and what it must never do."""
 
 import math

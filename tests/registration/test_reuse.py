@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is done with finished transforms: images, points, formats, Jacobians."""
 
 import csv

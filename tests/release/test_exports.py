@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exports: the commands of docs/exports.md, letter by letter, and what they make beside eager mode."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The folder for the Model Zoo: what is in it, and every check of the zoo's `verify_bundle.py -m full`, offline."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small registration to report on: balls, a smooth field, and the content of its metrics.json."""
 
 import copy

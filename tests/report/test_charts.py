@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The histogram and the color scale."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands that reuse a warp, with paths that a shell would change."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Learning curves of histories that follow one of the two rules exactly."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rows of pictures: planes, directions, folding."""
 
 import base64

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Single pictures: colors, edges, lines."""
 
 import base64

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report in a browser, opened from the disk, at desktop and at phone width."""
 
 import io

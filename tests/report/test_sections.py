@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the sections are cut, and the deformed grid in them."""
 
 import numpy as np

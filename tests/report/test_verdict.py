@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verdict on measured registrations, and each rule alone."""
 
 import copy

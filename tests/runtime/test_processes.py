@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several processes: the parts of a sequence, the samples that each draws, and the seeds of random transforms."""
 
 from collections.abc import Callable

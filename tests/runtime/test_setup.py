@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a process sets up before it computes: precision and memory."""
 
 import platform

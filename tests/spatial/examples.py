@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fields that point to all kinds of places, and the warp that torch's own autograd differentiates."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiled warps and flows with their gradients, against torch's grid_sample and its autograd."""
 
 from collections.abc import Iterator

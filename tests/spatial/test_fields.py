@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Resizing, composing, integrating and inverting fields, against analytic fields and finer computations."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Warps by sums of rows, against torch's grid_sample."""
 
 import torch

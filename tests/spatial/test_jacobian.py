@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jacobian determinants against analytic ones, against plain loops, and their symmetries."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Resampling against torch's interpolate and its autograd."""
 
 import pytest

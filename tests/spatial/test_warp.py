@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Warping against analytic images, against scipy and MONAI, and in every precision."""
 
 import warnings

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sizes of virtual scans, a label map of a head, and generators."""
 
 import numpy as np

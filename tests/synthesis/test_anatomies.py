@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Anatomies: labels, intensities, orientation, and margin around the brain."""
 
 import sys

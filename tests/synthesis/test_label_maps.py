@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pairs of label maps: their files, their order, and their random transform."""
 
 from pathlib import Path

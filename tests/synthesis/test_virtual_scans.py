@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Virtual pairs from label maps: images, targets and label maps of one anatomy."""
 
 import numpy as np

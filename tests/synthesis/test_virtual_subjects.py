@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Virtual subjects: the known field aligns them, does not fold, and depends only on the seed."""
 
 import numpy as np

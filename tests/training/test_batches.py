@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Input of the network and target of the loss from a batch."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints: complete or absent, with the best weights or all that a resumed training needs."""
 
 import random

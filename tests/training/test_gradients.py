@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clipped gradients, and steps that are skipped because their gradient is not finite."""
 
 import math

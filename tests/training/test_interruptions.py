@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trainings in stages that are interrupted at any step and resumed equal, bit by bit, those that are not."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The overlays of configs/training: their schedules, and labels in the loss with any of them."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Learning rate, curriculum and time limit of a training."""
 
 from collections.abc import Callable

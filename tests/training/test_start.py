@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Start of a training: the warning about other work on the machine."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One step of a training: weights, losses and events, without a GPU and captured on one."""
 
 from collections.abc import Callable

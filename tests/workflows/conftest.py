@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A short training, a pair of scans, and the line that a failed workflow ends with."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Learn2Reg's figures in plain numpy, from a dataset's own files."""
 
 import json

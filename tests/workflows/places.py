@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Places in the world: of an image's voxels, and where ITK takes them."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a registration starts: the affine alignment, none, or a file."""
 
 import json

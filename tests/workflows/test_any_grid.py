@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scans of any size, spacing, orientation and type: the results lie where they should, and other tools agree."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bad images, labels and points: one line that names the file, exit code 3; odd ones are registered with a warning."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bad arguments, weights, datasets and folders: one line that names them, exit code 3, nothing half written."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many pairs in one run: each in a folder of its own, whatever becomes of the others, and done once."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The examples of docs/bundle.md, as they stand, in a folder that is not the bundle's; and its tables of paths."""
 
 import json

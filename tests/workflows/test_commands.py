@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands of the README, letter by letter: train, evaluate, register; and `register`, in this process."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The configs as MONAI's bundle tools, the Model Zoo and FLARE read them, and ablations without an edit."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands and the code of docs/consumers.md, letter by letter but for sizes: other software runs the bundle."""
 
 import csv

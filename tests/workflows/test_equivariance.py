@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """However the scans are stored, the result is the same in the world.
 
 The scans are resaved (flipped, axes exchanged, padded: the same numbers at the same places), or taken again on a grid

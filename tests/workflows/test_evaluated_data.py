@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which labels and points of a dataset are evaluated, and what becomes of pairs without them."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Evaluation against a plain-numpy computation of Learn2Reg's formulas on the dataset's own files."""
 
 import csv

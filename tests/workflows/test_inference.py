@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One pair: what a registration leaves, and what its figures say."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several processes do what one does: run by torchrun as a user types it, on the CPU."""
 
 import csv

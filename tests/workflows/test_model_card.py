@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands of the model card, docs/README.md: each is run as it stands, in the order of the page, on tiny scans."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The overlays for several processes, in a group of one, and what each process is given."""
 
 from collections.abc import Callable

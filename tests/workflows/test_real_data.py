@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real brains: the figure that everybody who has the data finds for the affine start."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A seed determines every bit of a training; one that was killed goes on as if it never stopped."""
 
 import csv

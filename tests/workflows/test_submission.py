@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Learn2Reg submission: the fields as the challenge's evaluation takes them, checked before they are zipped."""
 
 import json

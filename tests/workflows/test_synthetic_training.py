@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training on virtual scans: the overlay configs/training/synthetic.yaml, end to end."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One command trains: what it leaves, and that it learns."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a user reads who types a command that cannot work: one line, exit code 3, nothing half written."""
 
 import os

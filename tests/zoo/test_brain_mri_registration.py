@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bundle's configs, as the Model Zoo's CI runs them, from the root of the zoo."""
 
 import json
