@@ -27,8 +27,8 @@ def network(seed: int = 0, **options: Any) -> MSFBNet:
 
 
 @torch.no_grad()
-def moving_network(seed: int = 0, **options: Any) -> MSFBNet:
-    """A network with random heads, scaled to fields of 2 to 4 voxels on average."""
+def moving_network(seed: int = 0, least: float = 2.0, **options: Any) -> MSFBNet:
+    """A network with random heads, scaled to fields of `least` to 4 voxels on average."""
     net = network(seed, **options)
     for head in net.heads:
         torch.nn.init.normal_(head.weight, std=0.01)
@@ -36,8 +36,8 @@ def moving_network(seed: int = 0, **options: Any) -> MSFBNet:
         torch.nn.init.normal_(net.detail_head.weight, std=0.1)
     image = pair(0, *SIZE)
     for _ in range(30):
-        if 2 < (displacement := net(image).norm(dim=1).mean()) < 4:
+        if least < (displacement := net(image).norm(dim=1).mean()) < 4:
             return net
         for head in net.heads:
-            head.weight.mul_(3 / displacement)
-    raise AssertionError("no scale of the heads gives fields of 2 to 4 voxels")
+            head.weight.mul_((least + 1) / displacement)
+    raise AssertionError(f"no scale of the heads gives fields of {least} to 4 voxels")

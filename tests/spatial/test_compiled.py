@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+<<<<<<< HEAD
+# SPDX-License-Identifier: Apache-2.0
 """Compiled warps and flows with their gradients, against torch's grid_sample and its autograd."""
+=======
+"""Compiled warp and integration with their gradients, against torch's grid_sample and its autograd."""
+>>>>>>> networks
 
 from collections.abc import Iterator
 
@@ -13,15 +18,14 @@ from scripts.spatial import integrate, warp
 from tests.spatial.examples import PLACES, SIZES, field_to, plain_warp, random, warped_with_gradients
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last_3d]
-PRECISIONS = [(torch.float64, 1e-12), (torch.float32, 1e-4)]
-
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-4}
 
 needs_library = pytest.mark.skipif(library() is None, reason="there is no compiled code")
 
 
 @pytest.fixture
 def threads() -> Iterator[None]:
-    """More of them than a small volume is worth."""
+    """Three threads, more than small volumes use."""
     before = torch.get_num_threads()
     yield torch.set_num_threads(3)
     torch.set_num_threads(before)
@@ -29,34 +33,27 @@ def threads() -> Iterator[None]:
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @pytest.mark.parametrize("channels", [1, 3, 16, 17])
-@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS, ids=str)
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_values_and_gradients_are_those_of_grid_sample(
-    size: tuple[int, int, int],
-    place: str,
-    dtype: torch.dtype,
-    tolerance: float,
-    channels: int,
-    layout: torch.memory_format,
-) -> None:
+def test_values_and_gradients_are_those_of_grid_sample(size: tuple, place: str, dtype, channels: int, layout) -> None:
     field = field_to(place, *size).to(dtype)
     image, gradient = (random(seed, 2, channels, *size).to(dtype).contiguous(memory_format=layout) for seed in (1, 2))
-    found, expected = (warped_with_gradients(way, image, field, gradient) for way in (warp, plain_warp))
-    assert_close(found, expected, rtol=0, atol=tolerance)
+    found, expected = (warped_with_gradients(function, image, field, gradient) for function in (warp, plain_warp))
+    assert_close(found, expected, rtol=0, atol=TOLERANCES[dtype])
 
 
-@pytest.mark.parametrize("reach", [0.5, 9, 90])
-def test_threads_work_on_slabs_without_a_seam(threads: None, reach: float) -> None:
-    # Volumes that are worth three threads; of a far reach, each of them adds to planes of all.
+@pytest.mark.parametrize("length", [0.5, 9, 90])
+def test_threads_give_the_same_at_the_borders_of_slabs(threads: None, length: float) -> None:
+    # Large enough for three threads; with long displacements each of them adds to the planes of all.
     size = (33, 40, 50)
     image, gradient = random(3, 2, 3, *size), random(4, 2, 3, *size)
-    field = reach * random(5, 2, 3, *size)
-    found, expected = (warped_with_gradients(way, image, field, gradient) for way in (warp, plain_warp))
+    field = length * random(5, 2, 3, *size)
+    found, expected = (warped_with_gradients(function, image, field, gradient) for function in (warp, plain_warp))
     assert_close(found, expected, rtol=0, atol=1e-9)
 
 
-def test_a_field_on_the_border_and_outside_gets_no_gradient_and_one_inside_does() -> None:
+def test_positions_inside_the_border_only_have_a_gradient() -> None:
     image, gradient = random(3, 2, 16, 5, 3, 9), random(4, 2, 16, 5, 3, 9)
     slopes = {
         place: warped_with_gradients(warp, image, field_to(place, 5, 3, 9), gradient)[2]
@@ -67,34 +64,32 @@ def test_a_field_on_the_border_and_outside_gets_no_gradient_and_one_inside_does(
 
 
 @needs_library
-def test_wild_fields_read_the_border_and_nan_stays_where_it_is() -> None:
+def test_huge_displacements_give_the_border_and_nan_stays_local() -> None:
     image, field = random(2, 1, 1, 5, 4, 6), torch.zeros(1, 3, 5, 4, 6, dtype=torch.float64)
     field[0, :, 0, 0, 0] = torch.tensor([1e30, -1e30, torch.inf])
     field[0, 1, 2, 2, 2] = torch.nan
     warped = warp(image, field.requires_grad_()).detach()
     assert torch.equal(warped[..., 0, 0, 0], image[..., 4, 0, 5])
     assert warped[..., 2, 2, 2].isnan()
-    untouched = torch.ones(5, 4, 6, dtype=torch.bool)
-    untouched[0, 0, 0] = untouched[2, 2, 2] = False
-    assert_close(warped[..., untouched], image[..., untouched])
+    others = torch.ones(5, 4, 6, dtype=torch.bool)
+    others[0, 0, 0] = others[2, 2, 2] = False
+    assert_close(warped[..., others], image[..., others])
 
 
 @needs_library
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-@pytest.mark.parametrize("of_gradient", LAYOUTS, ids=str)
-def test_layout_of_the_result_and_of_its_gradient_is_that_of_the_image(
-    layout: torch.memory_format, of_gradient: torch.memory_format
-) -> None:
+@pytest.mark.parametrize("gradient_layout", LAYOUTS, ids=str)
+def test_layout_of_result_and_gradient_is_that_of_the_image(layout, gradient_layout) -> None:
     image = random(5, 2, 16, 4, 5, 6).contiguous(memory_format=layout)
-    gradient = random(6, 2, 16, 4, 5, 6).contiguous(memory_format=of_gradient)
-    warped, to_image, _ = warped_with_gradients(warp, image, field_to("all", 4, 5, 6), gradient)
-    for volumes in (warped, to_image):
-        assert volumes.stride() == image.stride()
+    gradient = random(6, 2, 16, 4, 5, 6).contiguous(memory_format=gradient_layout)
+    warped, image_gradient, _ = warped_with_gradients(warp, image, field_to("all", 4, 5, 6), gradient)
+    for volume in (warped, image_gradient):
+        assert volume.stride() == image.stride()
 
 
 @pytest.mark.parametrize("channels", [2, 16])
-def test_half_precision_image_gets_the_gradient_of_float32_coordinates(channels: int) -> None:
-    # As training has it under autocast: the gradient is rounded once, at the end.
+def test_half_precision_image_has_gradients_of_float32_coordinates(channels: int) -> None:
+    # As in training under autocast; the gradient is rounded once, at the end.
     size = (5, 3, 9)
     image, field = random(9, 2, channels, *size).bfloat16(), field_to("all", *size).float()
     gradient = random(10, 2, channels, *size).bfloat16()
@@ -106,16 +101,16 @@ def test_half_precision_image_gets_the_gradient_of_float32_coordinates(channels:
 
 
 @pytest.mark.parametrize("wanted", ["image", "field"])
-def test_one_gradient_alone_is_the_same(wanted: str) -> None:
+def test_a_single_gradient_is_the_same(wanted: str) -> None:
     image, field, gradient = random(11, 2, 16, 5, 3, 9), field_to("all", 5, 3, 9), random(12, 2, 16, 5, 3, 9)
     both = dict(zip(("image", "field"), warped_with_gradients(warp, image, field, gradient)[1:], strict=True))
     leaf = {"image": image, "field": field}[wanted].requires_grad_()
-    (alone,) = torch.autograd.grad(warp(image, field), leaf, gradient)
-    assert torch.equal(alone, both[wanted])
+    (single,) = torch.autograd.grad(warp(image, field), leaf, gradient)
+    assert torch.equal(single, both[wanted])
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS, ids=str)
-def test_flow_and_its_gradient_are_those_of_squarings_by_grid_sample(dtype: torch.dtype, tolerance: float) -> None:
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+def test_integration_and_its_gradient_are_those_of_grid_sample(dtype: torch.dtype) -> None:
     velocity, gradient = (random(seed, 2, 3, 5, 7, 6).to(dtype) for seed in (13, 14))
 
     def squared(velocity: Tensor) -> Tensor:
@@ -125,9 +120,9 @@ def test_flow_and_its_gradient_are_those_of_squarings_by_grid_sample(dtype: torc
         return field
 
     flows, gradients = [], []
-    for way in (lambda velocity: integrate(velocity, 5), squared):
+    for function in (lambda velocity: integrate(velocity, 5), squared):
         leaf = velocity.clone().requires_grad_()
-        flows.append(way(leaf))
+        flows.append(function(leaf))
         gradients += torch.autograd.grad(flows[-1], leaf, gradient)
-    assert_close(*flows, rtol=0, atol=tolerance)
-    assert_close(*gradients, rtol=0, atol=10 * tolerance)
+    assert_close(*flows, rtol=0, atol=TOLERANCES[dtype])
+    assert_close(*gradients, rtol=0, atol=10 * TOLERANCES[dtype])

@@ -1,4 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+<<<<<<< HEAD
+# SPDX-License-Identifier: Apache-2.0
+=======
+"""Interpolation at arbitrary positions."""
+
+>>>>>>> networks
 import numpy as np
 import pytest
 import torch
@@ -14,7 +20,7 @@ def random_positions(count: int, size: tuple[int, ...], beyond: float = 0.0) -> 
 @pytest.mark.parametrize("size", [(7, 8, 9), (1, 8, 9), (7, 1, 1), (1, 1, 1)])
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("beyond", [0, 5])
-def test_linear_interpolation_is_that_of_scipy_with_the_border_going_on(size, dtype, error, beyond):
+def test_values_are_those_of_scipy(size, dtype, error, beyond):
     image = np.random.default_rng(0).random((2, *size))
     positions = random_positions(101, size, beyond)
     ours = sample(torch.from_numpy(image).to(dtype), torch.from_numpy(positions))
@@ -24,14 +30,14 @@ def test_linear_interpolation_is_that_of_scipy_with_the_border_going_on(size, dt
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
-def test_any_number_of_positions_will_do(count):
-    """They are shared out to threads, whatever is left over."""
+def test_positions_are_independent_of_their_number(count):
+    # Threads share the positions.
     image = torch.rand(2, 4, 5, 6, dtype=torch.float64)
     positions = torch.from_numpy(random_positions(3, (4, 5, 6)))
     np.testing.assert_array_equal(sample(image, positions[:count]), sample(image, positions)[:, :count])
 
 
-def test_channels_last_in_memory_give_the_same():
+def test_channels_last_memory_gives_the_same():
     image = torch.rand(4, 5, 6, 3).permute(3, 0, 1, 2)
     positions = torch.from_numpy(random_positions(50, (4, 5, 6)))
     np.testing.assert_array_equal(sample(image, positions), sample(image.contiguous(), positions))
