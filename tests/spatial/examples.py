@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-<<<<<<< HEAD
-# SPDX-License-Identifier: Apache-2.0
-"""Fields that point to all kinds of places, and the warp that torch's own autograd differentiates."""
-=======
 """Random, smooth and linear fields, and a warp that torch's autograd differentiates."""
->>>>>>> networks
 
 from collections.abc import Callable
 

@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-<<<<<<< HEAD
-# SPDX-License-Identifier: Apache-2.0
-"""Compiled warps and flows with their gradients, against torch's grid_sample and its autograd."""
-=======
 """Compiled warp and integration with their gradients, against torch's grid_sample and its autograd."""
->>>>>>> networks
 
 from collections.abc import Iterator
 

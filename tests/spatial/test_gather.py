@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-<<<<<<< HEAD
-# SPDX-License-Identifier: Apache-2.0
-"""Warps by sums of rows, against torch's grid_sample."""
-=======
 """Warp of many channels on the CPU without a gradient."""
->>>>>>> networks
 
 import torch
 from hypothesis import given, settings

@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-<<<<<<< HEAD
-# SPDX-License-Identifier: Apache-2.0
-"""Jacobian determinants against analytic ones, against plain loops, and their symmetries."""
-=======
 """Jacobian determinants against analytic ones and plain loops, and their symmetries."""
->>>>>>> networks
 
 import itertools
 

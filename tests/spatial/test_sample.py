@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-<<<<<<< HEAD
-# SPDX-License-Identifier: Apache-2.0
-=======
 """Interpolation at arbitrary positions."""
 
->>>>>>> networks
 import numpy as np
 import pytest
 import torch
