@@ -270,6 +270,7 @@ def test_labels_keep_their_values_and_type(result: Result, pair: SimpleNamespace
         assert set(np.unique(voxels(moved))) == {0, 7, 14, 21}
     inside = apply(result, (pair.moving[0] > 0, MOVING_AFFINE), interpolation="nearest")
     assert set(np.unique(voxels(inside))) == {0, 1}
+    assert inside.get_data_dtype() == np.uint8
 
 
 def test_a_series_is_moved_volume_by_volume_and_keeps_its_time_step(result: Result, pair: SimpleNamespace) -> None:
