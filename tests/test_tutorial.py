@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/tutorial.ipynb: what is stored of it, and its code in a process of its own."""
 
 import base64
