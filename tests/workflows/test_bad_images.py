@@ -54,7 +54,7 @@ def with_forms(sform: np.ndarray | None, qform: np.ndarray | None) -> Callable[[
     return spoil
 
 
-def colour(*size: int) -> np.ndarray:
+def color(*size: int) -> np.ndarray:
     return np.ones(size, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
 
 
@@ -74,7 +74,7 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "2-D": (replaced_by(noise((20, 22))), "2-D"),
     "one slice": (replaced_by(noise((20, 22, 1))), "2-D"),
     "4-D": (replaced_by(noise((*SIZE, 3))), "--volume N, 0 to 2"),
-    "RGB": (replaced_by(colour(*SIZE)), "RGB"),
+    "RGB": (replaced_by(color(*SIZE)), "RGB"),
     "NaN": (with_nan(0.6), "NaN or infinite"),
     "zero": (replaced_by(np.zeros(SIZE)), "empty: every voxel is 0"),
     "constant": (replaced_by(np.full(SIZE, 7.0)), "empty: every voxel is 7"),
