@@ -62,14 +62,14 @@ def test_federated_client_takes_the_servers_weights(
     assert (client.trainer.state.epoch, client.trainer.state.iteration) == (2, 4)
 
     # A third round, from weights far from the client's own: two steps of Adam at this rate go nowhere near back.
-    lively = torch.load(random_weights, weights_only=True)
+    server = torch.load(random_weights, weights_only=True)
     own = client.trainer.network.state_dict()
-    assert own.keys() == lively.keys()
-    assert largest({name: own[name] - lively[name] for name in own}) > 0.1
-    client.train(ExchangeObject(weights=lively))
+    assert own.keys() == server.keys()
+    assert largest({name: own[name] - server[name] for name in own}) > 0.1
+    client.train(ExchangeObject(weights=server))
     assert 0 < largest(client.get_weights().weights) < 0.001
 
-    metrics = client.evaluate(ExchangeObject(weights=lively)).metrics
+    metrics = client.evaluate(ExchangeObject(weights=server)).metrics
     evaluated = run_bundle("train", "evaluate", dataset_dir=dataset, output_dir=tmp_path, weights=random_weights)
     assert metrics == evaluated.evaluator.state.metrics
 
