@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folding penalty against known determinants, and that its gradient opens folds."""
+"""The folding penalty against known determinants, and descent of its gradient."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from scripts.losses import FoldingLoss
-from scripts.losses.folding import _determinants
+from scripts.losses.folding import tetrahedra_determinants
 from scripts.spatial.jacobian import TETRAHEDRA, jacobian_determinant
 
 MARGIN = 0.05
-penalty = FoldingLoss(MARGIN)
+penalty = FoldingLoss()
 
 
 def grid(*size: int) -> Tensor:
@@ -27,8 +27,8 @@ def determinants(field: Tensor) -> Tensor:
     return torch.stack([jacobian_determinant(field, s) / u for s, u in zip(TETRAHEDRA, unit, strict=True)])
 
 
-@pytest.mark.parametrize("size", [(3, 3, 3), (5, 4, 7), (21, 3, 4)])  # the last one is looked through in parts
-def test_is_the_mean_lack_of_all_ten_determinants_with_its_gradient(size: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("size", [(3, 3, 3), (5, 4, 7), (21, 3, 4)])  # the last one is computed in several slabs
+def test_value_and_gradient_are_those_of_the_ten_determinants(size: tuple[int, ...]) -> None:
     field = random_field(0, *size, batch=2).requires_grad_()
     expected = (MARGIN - determinants(field)).clamp(min=0).mean()
     value = penalty(field)
@@ -36,13 +36,13 @@ def test_is_the_mean_lack_of_all_ten_determinants_with_its_gradient(size: tuple[
     torch.testing.assert_close(*(torch.autograd.grad(v, field)[0] for v in (value, expected)), rtol=1e-10, atol=1e-14)
 
 
-def test_few_folds_among_smooth_voxels_are_found_with_their_gradient() -> None:
+def test_value_and_gradient_of_few_folds_are_right() -> None:
     field = 0.05 * random_field(2, 30, 6, 7, batch=2)
     for item, plane in ((0, 1), (0, 9), (1, 10), (1, 28)):
         field[item, 0, plane, 3, 3] += 1.5
     field.requires_grad_()
-    lacking = determinants(field) < MARGIN
-    assert 0 < lacking.double().mean() < 0.02
+    penalized = determinants(field) < MARGIN
+    assert 0 < penalized.double().mean() < 0.02
     expected = (MARGIN - determinants(field)).clamp(min=0).mean()
     value = penalty(field)
     torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
@@ -52,7 +52,7 @@ def test_few_folds_among_smooth_voxels_are_found_with_their_gradient() -> None:
 
 
 @pytest.mark.parametrize("size", [(3, 3, 3), (21, 5, 6)])
-def test_field_without_folds_costs_nothing_and_gets_a_gradient_of_zeros(size: tuple[int, ...]) -> None:
+def test_field_without_folds_has_no_penalty_and_no_gradient(size: tuple[int, ...]) -> None:
     field = (0.05 * random_field(3, *size, batch=2)).requires_grad_()
     assert determinants(field).min() > MARGIN
     value = penalty(field)
@@ -61,40 +61,39 @@ def test_field_without_folds_costs_nothing_and_gets_a_gradient_of_zeros(size: tu
     assert torch.equal(field.grad, torch.zeros_like(field))
 
 
-def test_determinants_are_those_of_the_ten_schemes() -> None:
-    # A GPU computes them everywhere, a CPU where they lack volume: without one only the private function can be asked.
+def test_tetrahedra_are_those_of_the_ten_schemes() -> None:
     field = random_field(4, 5, 4, 7, batch=2)
-    found, expected = _determinants(field), determinants(field).movedim(0, 1)
+    found, expected = tetrahedra_determinants(field), determinants(field).movedim(0, 1)
     torch.testing.assert_close(found.sort(dim=1)[0], expected.sort(dim=1)[0], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
     ("diagonal", "expected"),
     [
-        ((1, 1, 1), 0.0),
-        ((0.5, 0.5, 0.25), 0.0),  # 0.0625: squeezed, with volume to spare
-        ((0.5, 0.5, 0.1), MARGIN - 0.025),
-        ((1, 0, 1), MARGIN),
-        ((1, 1, -1), MARGIN + 1),
-        ((-2, 1, 1.5), MARGIN + 3),
-        ((-1, -1, 1), 0.0),  # a rotation, no fold
+        ((1, 1, 1), 0.0),  # determinant 1
+        ((0.5, 0.5, 0.25), 0.0),  # 0.5 * 0.5 * 0.25 = 0.0625 > 0.05
+        ((0.5, 0.5, 0.1), 0.025),  # 0.05 - 0.5 * 0.5 * 0.1
+        ((1, 0, 1), 0.05),  # 0.05 - 0
+        ((1, 1, -1), 1.05),  # 0.05 + 1
+        ((-2, 1, 1.5), 3.05),  # 0.05 + 2 * 1 * 1.5
+        ((-1, -1, 1), 0.0),  # determinant 1: a rotation
     ],
 )
-def test_linear_map_costs_what_its_determinant_lacks(diagonal: tuple[float, ...], expected: float) -> None:
+def test_penalty_of_a_linear_map_is_that_of_its_determinant(diagonal: tuple[float, ...], expected: float) -> None:
     slopes = torch.tensor(diagonal, dtype=torch.float64).view(3, 1, 1, 1) - 1
     value = penalty((slopes * grid(4, 5, 6))[None])
     assert value.item() == pytest.approx(expected, abs=1e-12)
 
 
-def test_checkerboard_is_seen() -> None:
-    # Central differences find volume 1 everywhere.
+def test_checkerboard_is_penalized() -> None:
+    # Its determinants by central differences are 1.
     field = torch.zeros(1, 3, 5, 6, 5, dtype=torch.float64)
     field[:, 1] = 0.8 * (-1.0) ** grid(5, 6, 5).sum(0)
     torch.testing.assert_close(jacobian_determinant(field), torch.ones(1, 3, 4, 3, dtype=torch.float64))
     assert penalty(field) > 0.1
 
 
-def test_one_voxel_that_overtakes_its_neighbor_is_seen() -> None:
+def test_one_voxel_beyond_its_neighbor_is_penalized() -> None:
     field = torch.zeros(1, 3, 7, 7, 7)
     field[0, 2, 3, 3, 3] = 0.9
     assert penalty(field) == 0
@@ -102,7 +101,7 @@ def test_one_voxel_that_overtakes_its_neighbor_is_seen() -> None:
     assert penalty(field) > 0
 
 
-def test_gradient_descent_opens_folds() -> None:
+def test_gradient_descent_removes_folds() -> None:
     field = (0.6 * random_field(1, 6, 6, 6)).requires_grad_()
     assert (determinants(field) < 0).double().mean() > 0.1
     optimizer = torch.optim.SGD([field], lr=20.0)
@@ -121,7 +120,7 @@ def test_field_without_interior_is_refused() -> None:
         penalty(torch.zeros(1, 3, 4, 2, 4))
 
 
-def test_a_field_that_is_not_a_number_has_no_loss_that_is_one() -> None:
+def test_penalty_of_nan_is_nan() -> None:
     field = torch.zeros(1, 3, 6, 6, 6)
     field[0, 1, 3, 3, 3] = float("nan")
     assert FoldingLoss()(field).isnan()
