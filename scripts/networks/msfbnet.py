@@ -72,7 +72,7 @@ class MSFBNet(nn.Module):
         self.encoder = Encoder(channels)
         used = channels[field_scale:]  # finer scales are encoded, but not decoded
         self.auxiliary_decoder = AuxiliaryDecoder(used) if auxiliary_decoder else None
-        # Coarse to fine. The coarsest block sees low-level features only: high-level ones start from them.
+        # Coarse to fine. The coarsest block fuses low-level features only: high-level ones are decoded from them.
         self.blocks = nn.ModuleList(
             MSFB(c, auxiliary_decoder and i > 0, fusion, attention, comparison) for i, c in enumerate(used[::-1])
         )

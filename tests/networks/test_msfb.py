@@ -34,13 +34,13 @@ def test_features_halve_in_size_from_scale_to_scale(size: tuple[int, ...]) -> No
     assert [tuple(features.shape) for features in high] == expected
 
 
-def test_low_level_features_change_finer_high_level_ones_only() -> None:
+def test_low_level_features_change_no_coarser_high_level_ones() -> None:
     decoder = AuxiliaryDecoder(CHANNELS)
     low = [random(scale, 1, c, *(n // 2**scale for n in SIZE)) for scale, c in enumerate(CHANNELS)]
     high = decoder(low)
     changed = decoder([*low[:2], low[2] + 1])
     assert all((a - b).abs().max() > 1e-4 for a, b in zip(high, changed, strict=True))
-    # Top-down: the finest low-level features reach no coarser scale.
+    # The finest low-level features change no coarser scale.
     changed = decoder([low[0] + 1, *low[1:]])
     assert (high[0] - changed[0]).abs().max() > 1e-4
     assert torch.equal(high[1], changed[1]) and torch.equal(high[2], changed[2])

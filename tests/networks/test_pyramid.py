@@ -13,7 +13,7 @@ from tests.networks.examples import SIZE, moving_network, network, pair
 def one_way_pyramid(net: MSFBNet, image: Tensor, diffeomorphic: bool) -> list[Tensor]:
     """Fields of a network of field scale 1 that warps only the moving image, one residual per scale."""
     features = []
-    for single in image.split(1, dim=1):  # each image on its own
+    for single in image.split(1, dim=1):  # each image alone
         low = net.encoder(single)[1:]
         high = net.auxiliary_decoder(low)
         # Coarse to fine; the coarsest block has no high-level features.
