@@ -4,6 +4,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import TextIO
@@ -18,7 +19,7 @@ _UNFINISHED = ".unfinished-"  # how the names of files and folders begin that ar
 def whole_file(path: FilePath) -> Iterator[Path]:
     """Write a file whole or not at all: to a path beside it, which gets the file's name at the end.
 
-    An older file stays as it is until then. A killed process leaves `.unfinished-…` beside it.
+    An older file stays as it is until then. What a killed process leaves beside it is removed by the next one.
 
     Args:
         path: path of the file; its folder exists.
@@ -32,6 +33,9 @@ def whole_file(path: FilePath) -> Iterator[Path]:
     final = Path(path)
     # The process's number keeps two writers of one file apart; the name is at the end, as writers go by the ending.
     unfinished = final.with_name(f"{_UNFINISHED}{os.getpid()}-{final.name}")
+    for left in final.parent.glob(f"{_UNFINISHED}*-{escape(final.name)}"):
+        if not _is_running(left.name.removeprefix(_UNFINISHED).partition("-")[0]):
+            left.unlink(missing_ok=True)
     try:
         try:
             yield unfinished
@@ -128,3 +132,16 @@ def check_output(path: str, inputs: Sequence[str], endings: Sequence[str] = ("",
     if not file.parent.exists():
         raise InputError(f"{file.parent}: no such folder; make it or choose another --output")
     check_folder(file.parent)
+
+
+def _is_running(process: str) -> bool:
+    """Whether there may be a process of this number."""
+    if os.name != "posix" or not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -81,7 +81,7 @@ def test_killed_process_leaves_the_older_file(tmp_path: Path) -> None:
     assert path.read_text() == "old"
     with whole_file(path) as file:
         file.write_text("new")
-    assert path.read_text() == "new"
+    assert path.read_text() == "new" and names(tmp_path) == {"model.pt"}
 
 
 def test_two_processes_that_write_one_file_keep_apart(tmp_path: Path) -> None:
