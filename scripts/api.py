@@ -22,7 +22,7 @@ from monai.bundle import ConfigParser
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
-from scripts.geometry import Field, Transform, as_field
+from scripts.geometry import Field, Transform
 from scripts.io import (
     FilePath,
     ImageSource,
@@ -42,6 +42,7 @@ from scripts.registration import (
     MeasuredRegistration,
     align_pair,
     composed,
+    computed_once,
     fuse,
     interpolation_mode,
     invert,
@@ -254,9 +255,8 @@ def apply(
     pull = _transform(transform, inverse)
     grid = own_grid(pull, "the transform", "reference") if reference is None else read_grid(_source(reference))
     series = open_series(_source(image))
-    if (series.count or 1) > 1 and not isinstance(pull, Field):
-        pull = as_field(pull, grid)  # computed once for all volumes
-    volumes = moved_volumes(series, grid, pull, interpolation_mode(series, interpolation))
+    whole = computed_once(pull, grid, [series])
+    volumes = moved_volumes(series, grid, whole, interpolation_mode(series, interpolation))
     return series_image(volumes, grid, series)
 
 

@@ -4,13 +4,12 @@
 The dataset files of LUMIR and Learn2Reg-OASIS work unchanged.
 """
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from scripts.io import check_is_text, scan_name
+from scripts.io import check_is_text, read_json, scan_name
 from scripts.runtime import InputError
 
 # Absolute paths by kind: `image`, and `label` and `keypoints` if the scan has them. Row i of the keypoint files of all
@@ -136,10 +135,7 @@ def _dataset_json(dataset_dir: str | Path) -> Path:
 
 def _read_json(dataset_dir: str | Path) -> tuple[Path, dict[str, Any]]:
     file = _dataset_json(dataset_dir)
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: not a JSON file ({str(error).splitlines()[0]}); repair it") from error
+    content = read_json(file)
     if not isinstance(content, dict):
         raise InputError(f"{file}: not a dataset file; want a JSON object in Learn2Reg's layout")
     return file, content

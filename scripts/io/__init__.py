@@ -3,7 +3,7 @@
 
 from scripts.io.configs import read_configs
 from scripts.io.field_formats import read_transform, write_transform
-from scripts.io.files import FilePath, check_is_text, existing_file, file_sha256
+from scripts.io.files import FilePath, check_is_text, existing_file, file_sha256, read_json
 from scripts.io.headers import find_space, read_grid
 from scripts.io.images import IN_MEMORY, ImageSource, open_image, source_name
 from scripts.io.itk import save_affine, save_composite
@@ -45,6 +45,7 @@ __all__ = [
     "read_checkpoint",
     "read_configs",
     "read_grid",
+    "read_json",
     "read_label",
     "read_mask",
     "read_points",

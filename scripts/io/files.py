@@ -2,8 +2,10 @@
 """A file to read: that it is there, can be opened, and is the file itself."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from scripts.runtime import InputError, first_line
 
@@ -85,6 +87,18 @@ def file_start(file: Path) -> bytes:
     """
     with file.open("rb") as stream:
         return stream.read(_START)
+
+
+def read_json(path: FilePath) -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        InputError: if it cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a JSON file ({first_line(error)}); repair it") from error
 
 
 def file_sha256(path: FilePath) -> str:

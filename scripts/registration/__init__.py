@@ -20,6 +20,7 @@ from scripts.registration.refinement import read_steps, refine, refine_pair
 from scripts.registration.reuse import (
     apply,
     composed,
+    computed_once,
     convert,
     interpolation_mode,
     jacobian,
@@ -65,6 +66,7 @@ __all__ = [
     "apply",
     "as_it_is",
     "composed",
+    "computed_once",
     "convert",
     "fuse",
     "interpolation_mode",

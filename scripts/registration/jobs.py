@@ -12,7 +12,7 @@ from typing import Any
 import torch.distributed as dist
 
 from scripts.datasets import validation_pairs
-from scripts.io import check_is_text, file_sha256, scan_name, source_name
+from scripts.io import check_is_text, file_sha256, read_json, scan_name, source_name
 from scripts.registration.pair import ImageSources, Job
 from scripts.runtime import InputError, first_line, rank, share
 
@@ -140,10 +140,7 @@ def _csv_rows(file: Path) -> Sequence[Mapping[str, Any]]:
 
 
 def _json_rows(file: Path) -> Sequence[Mapping[str, Any]]:
-    try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: not a JSON file ({first_line(error)}); repair it") from error
+    rows = read_json(file)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(
             f'{file}: want a list such as [{{"fixed": "a.nii.gz", "moving": "b.nii.gz"}}]; '

@@ -71,9 +71,7 @@ def apply(
     grid = read_grid(reference, assume_ras)
     images = [open_series(path, assume_ras) for path in inputs]
     whole = composed(transforms, inverse)
-    if sum(image.count or 1 for image in images) > 1 and not isinstance(whole, Field):
-        # The field is computed once for all volumes.
-        whole = as_field(whole, grid)
+    whole = computed_once(whole, grid, images)
     for image, path in zip(images, outputs, strict=True):
         mode = interpolation_mode(image, interpolation)
         save_series(path, moved_volumes(image, grid, whole, mode), grid, image)
@@ -207,6 +205,12 @@ def interpolation_mode(image: Series, interpolation: str) -> str:
     if interpolation != "auto":
         return interpolation
     return "nearest" if looks_like_labels(next(image.volumes())) else "linear"
+
+
+def computed_once(transform: Transform, grid: Grid, images: Sequence[Series]) -> Transform:
+    """A transform for all volumes of some images: for more than one it becomes a field on the grid of the results."""
+    several = sum(image.count or 1 for image in images) > 1
+    return as_field(transform, grid) if several and not isinstance(transform, Field) else transform
 
 
 def moved_volumes(image: Series, grid: Grid, transform: Transform, mode: str) -> Iterator[NDArray[Any]]:
