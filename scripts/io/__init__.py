@@ -14,10 +14,10 @@ from scripts.io.nifti import nifti_image, save_image, save_itk_field
 from scripts.io.points import Points, as_positions, read_points, write_points
 from scripts.io.scans import Scan, header_facts, read_scan
 from scripts.io.series import Series, open_series, save_series, series_image
-from scripts.io.tables import finite_or_none, print_summary, write_table
+from scripts.io.tables import print_summary, write_table
 from scripts.io.voxels import looks_like_labels
 from scripts.io.weights import load_weights, read_checkpoint, write_safetensors
-from scripts.io.writing import check_folder, check_output, whole_file, whole_folder, write_complete
+from scripts.io.writing import check_folder, check_output, whole_file, whole_folder, write_complete, write_json
 
 __all__ = [
     "IN_MEMORY",
@@ -33,7 +33,6 @@ __all__ = [
     "existing_file",
     "file_sha256",
     "find_space",
-    "finite_or_none",
     "header_facts",
     "load_keypoints",
     "load_weights",
@@ -63,6 +62,7 @@ __all__ = [
     "whole_file",
     "whole_folder",
     "write_complete",
+    "write_json",
     "write_points",
     "write_safetensors",
     "write_table",

@@ -2,14 +2,13 @@
 """Tables of metrics as files: one row per pair, mean and standard deviation below."""
 
 import csv
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from scripts.io.writing import write_complete
+from scripts.io.writing import write_complete, write_json
 from scripts.metrics import BEFORE, METRICS, Row, summarize
 
 
@@ -31,20 +30,8 @@ def write_table(rows: Sequence[Row], path_stem: str | os.PathLike[str]) -> None:
         writer.writeheader()
         writer.writerows({key: _cell(value) for key, value in row.items()} for row in [*rows, *footer])
 
-    def write_json(file: TextIO) -> None:
-        json.dump(finite_or_none({"pairs": list(rows), "summary": summary}), file, indent=2, allow_nan=False)
-
     write_complete(Path(f"{os.fspath(path_stem)}.csv"), write_csv)
-    write_complete(Path(f"{os.fspath(path_stem)}.json"), write_json)
-
-
-def finite_or_none(value: Any) -> Any:
-    """JSON has no NaN and no infinity: None in their place, in nested mappings and lists too."""
-    if isinstance(value, Mapping):
-        return {key: finite_or_none(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [finite_or_none(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    write_json(Path(f"{os.fspath(path_stem)}.json"), {"pairs": list(rows), "summary": summary})
 
 
 def print_summary(rows: Sequence[Row], file: Path) -> None:

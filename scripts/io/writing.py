@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writing: a file or folder of results is whole, or is not there at all."""
 
+import json
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import TextIO
+from typing import Any, TextIO
 
 from scripts.io.files import FilePath, check_is_text
 from scripts.runtime import InputError, first_line
@@ -92,6 +94,19 @@ def write_complete(path: FilePath, write: Callable[[TextIO], None]) -> None:
             write(stream)
 
 
+def write_json(path: FilePath, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all; NaN and infinity, which JSON does not have, become null.
+
+    Args:
+        path: path of the file; missing folders are made.
+        content: content, of nested mappings and lists.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    write_complete(path, lambda file: json.dump(_finite_or_none(content), file, indent=2, allow_nan=False))
+
+
 def check_folder(path: FilePath) -> None:
     """Find out before computing whether a folder can be written to, or made.
 
@@ -145,3 +160,11 @@ def _is_running(process: str) -> bool:
     except OSError:
         return True
     return True
+
+
+def _finite_or_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite_or_none(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

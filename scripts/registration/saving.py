@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results of a registration as files: a folder for each pair."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,12 @@ from numpy.typing import NDArray
 from scripts.geometry import resample, value_outside
 from scripts.io import (
     IN_MEMORY,
-    finite_or_none,
     save_affine,
     save_composite,
     save_image,
     save_itk_field,
     whole_folder,
-    write_complete,
+    write_json,
 )
 from scripts.registration.pair import MeasuredRegistration, Registration, advanced
 from scripts.report import registration_report, reuse_commands
@@ -58,15 +56,8 @@ def save_registration(registration: MeasuredRegistration, folder: Path, composit
         metrics = {**registration.metrics, "timings": timings}
         with timed(timings, "report"):
             _write_report(target / "report.html", registration, folder, metrics)
-        write_metrics(target, metrics)
+        write_json(target / "metrics.json", metrics)
     return advanced(MeasuredRegistration, registration, metrics=metrics, timings=timings)
-
-
-def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
-    """Write `metrics.json`; what is not finite becomes null."""
-    write_complete(
-        folder / "metrics.json", lambda file: json.dump(finite_or_none(metrics), file, indent=2, allow_nan=False)
-    )
 
 
 def moved_image(registration: Registration) -> NDArray[Any]:

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from scripts.datasets import validation_pairs
-from scripts.io import open_image, whole_file, write_transform
+from scripts.io import open_image, whole_file, write_json, write_transform
 from scripts.registration.pair import MeasuredRegistration
-from scripts.registration.saving import write_metrics
 from scripts.runtime import InputError, rank
 
 
@@ -36,7 +35,7 @@ def save_submission(registration: MeasuredRegistration, output_dir: str | os.Pat
     fixed, moving = (image.scan for image in registration.images)
     file = folder / submission_name(fixed.path, moving.path)
     write_transform(file, registration.warp, "learn2reg", fixed.grid, moving.grid)
-    write_metrics(Path(registration.job.folder), registration.metrics)
+    write_json(Path(registration.job.folder) / "metrics.json", registration.metrics)
     return registration
 
 
