@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from scripts.runtime import InputError, first_line
 FilePath = str | os.PathLike[str]
 
 _START = 1024  # bytes that tell what a file is
+_ANNEX = "annex/objects/"  # in the path of every content that git-annex keeps
 _POINTERS = (  # how a small text that stands for a file begins, and what fetches the file
-    ("Git LFS", b"version https://git-lfs.github.com/spec/", "git lfs pull"),
-    ("git-annex", b"/annex/objects/", "datalad get"),
+    ("Git LFS", re.compile(rb"version https://git-lfs\.github\.com/spec/"), "git lfs pull"),
+    # An unlocked file, or a link on a file system without links, where git writes its target as text.
+    ("git-annex", re.compile(rb"[\w./-]*/" + _ANNEX.encode()), "datalad get"),
 )
 
 
@@ -60,22 +63,31 @@ def existing_file(path: FilePath) -> Path:
 
 
 def refuse_pointer(path: FilePath) -> None:
-    """Refuse a pointer of Git LFS or git-annex (DataLad), which stands in the place of a file that is not fetched yet.
+    """Refuse what stands in the place of a file: a pointer of Git LFS or git-annex (DataLad), or a broken link.
 
     Anything else passes, a file that is not there, too.
 
     Raises:
-        InputError: for a pointer.
+        InputError: for a pointer, or a link, of the file or of a folder above it, to what is not there.
     """
     file = Path(path).expanduser()
     try:
         start = file_start(file)
     except OSError:
-        # git-annex leaves a link to the content, which is not there until it is fetched.
-        leads_nowhere = os.path.islink(file) and not os.path.exists(file)
-        start = b"/annex/objects/" if leads_nowhere and "annex/objects" in os.readlink(file) else b""
+        link = next(
+            (place for place in (file, *file.parents) if os.path.islink(place) and not os.path.exists(place)), None
+        )
+        if link is None:
+            return
+        target = os.readlink(link)
+        if _ANNEX not in target:
+            where = "" if link == file else f" at {link}"
+            raise InputError(
+                f"{path}: a broken link{where}, to {target}, which is not there; restore that or give the file itself"
+            ) from None
+        start = f"/{_ANNEX}".encode()  # the link of a locked file, whose content is not fetched yet
     for tool, beginning, command in _POINTERS:
-        if start.startswith(beginning):
+        if beginning.match(start):
             raise InputError(f"{path}: a pointer of {tool}, its content is not here; get it with `{command}`")
 
 
@@ -93,10 +105,10 @@ def read_json(path: FilePath) -> Any:
     """Content of a JSON file.
 
     Raises:
-        InputError: if it cannot be read, or is no JSON.
+        InputError: if it cannot be read (see `existing_file`), or is no JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(existing_file(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a JSON file ({first_line(error)}); repair it") from error
 

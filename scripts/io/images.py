@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The opener of image files: what is no image, or not the kind of image that is wanted, is refused in one line."""
 
+import os
 import zlib
 from itertools import islice
 from pathlib import Path
 
 import nibabel as nib
+from nibabel.brikhead import AFNIImage
 from nibabel.filebasedimages import ImageFileError
 from nibabel.freesurfer.mghformat import MGHError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
@@ -31,6 +33,12 @@ ImageSource = FilePath | SpatialImage  # the path of an image, or one of nibabel
 IN_MEMORY = "an image in memory"  # instead of a path
 MIN_SIZE = 5  # voxels along an axis: the derivatives of a field need them, see scripts.metrics.sdlogj
 DISPLACEMENT_INTENT, VECTOR_INTENT = 1006, 1007  # NIfTI-1: displacement vectors, vectors of any kind
+_GZIP = b"\x1f\x8b"
+_PACKED = {".nii": ".nii.gz", ".mgh": ".mgz", ".img": ".img.gz", ".hdr": ".hdr.gz"}  # name without and with gzip
+_UNPACKED = {packed: plain for plain, packed in _PACKED.items()}
+_IN_TWO_FILES = {".img": nib.Nifti1Pair, ".hdr": nib.Nifti1Pair, ".head": AFNIImage, ".brik": AFNIImage}
+_NIFTI_1, _NIFTI_2 = 348, 540  # the first number of such a file, the size of its header; Analyze has that of NIfTI-1
+_MGH = b"\0\0\0\1"
 
 
 def source_name(source: ImageSource) -> str:
@@ -45,7 +53,8 @@ def open_image(source: ImageSource) -> SpatialImage:
 
     Raises:
         InputError: if the file is missing, cannot be opened, is empty, a pointer (see `existing_file`), a folder, a web
-            page, DICOM, damaged, or otherwise no image.
+            page, a ZIP archive, DICOM, one of two files whose other is not there, compressed or not in spite of its
+            name, damaged, or otherwise no image.
     """
     if isinstance(source, SpatialImage):
         return source
@@ -55,8 +64,12 @@ def open_image(source: ImageSource) -> SpatialImage:
     start = file_start(existing_file(path))
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         raise InputError(f"{path}: a web page, not an image; did the download want a login? download it again")
+    if start.startswith(b"PK\x03\x04"):
+        raise InputError(f"{path}: a ZIP archive; unpack it and give the image in it")
     if _is_dicom(start):
         raise InputError(f"{path}: a DICOM file; convert the folder of its series to NIfTI with dcm2niix")
+    _check_packing(path, file, start)
+    _check_partner(path, file)
     try:
         image = nib.load(file)
     except DAMAGED as error:
@@ -95,6 +108,37 @@ def open_volumes(source: ImageSource) -> SpatialImage:
 def size_text(image: SpatialImage) -> str:
     """All axes of an image, for a message: `160x224x192`."""
     return "x".join(str(n) for n in image.shape)
+
+
+def _check_packing(path: FilePath, file: Path, start: bytes) -> None:
+    """Refuse a file that is compressed, or not, in spite of its name, by which nibabel goes."""
+    name = file.name.lower()
+    is_packed = start.startswith(_GZIP)
+    for ending, other in (_PACKED if is_packed else _UNPACKED).items():
+        if name.endswith(ending) and (is_packed or _is_plain(start)):
+            state = "compressed with gzip" if is_packed else "not compressed"
+            raise InputError(f"{path}: {state}, though its name ends in {ending}; rename it to end in {other}")
+
+
+def _is_plain(start: bytes) -> bool:
+    """Whether this is how a NIfTI, Analyze or .mgh file begins."""
+    sizes = {int.from_bytes(start[:4], order) for order in ("little", "big")}
+    return bool(sizes & {_NIFTI_1, _NIFTI_2}) or start[:4] == _MGH
+
+
+def _check_partner(path: FilePath, file: Path) -> None:
+    """Refuse one of the two files of an image, header and voxels, where the other is not there."""
+    kind = _IN_TWO_FILES.get(Path(file.name.lower().removesuffix(".gz")).suffix)
+    if kind is None:
+        return
+    for part, holder in kind.filespec_to_file_map(file).items():
+        partner = Path(holder.filename)
+        if not os.path.lexists(partner):
+            what = "its header" if part == "header" else "the file of its voxels"
+            raise InputError(
+                f"{path}: one of the two files of an image; {what}, {partner.name}, is not beside it; add it"
+            )
+        existing_file(partner)
 
 
 def _intent(image: SpatialImage) -> int:

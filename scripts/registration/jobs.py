@@ -12,7 +12,7 @@ from typing import Any
 import torch.distributed as dist
 
 from scripts.datasets import validation_pairs
-from scripts.io import check_is_text, file_sha256, read_json, scan_name, source_name
+from scripts.io import check_is_text, existing_file, file_sha256, read_json, scan_name, source_name
 from scripts.registration.pair import ImageSources, Job
 from scripts.runtime import InputError, first_line, rank, share
 
@@ -107,8 +107,7 @@ def _dataset_jobs(dataset_dir: str, section: str | None, folder: Callable[[str],
 
 
 def _listed_jobs(file: Path, folder: Callable[[str], str]) -> list[Job]:
-    if not file.is_file():
-        raise InputError(f"{file}: no such file; give a CSV or JSON list of pairs")
+    existing_file(file)
     rows = _json_rows(file) if file.suffix.lower() == ".json" else _csv_rows(file)
     if not rows:
         raise InputError(f"{file}: no pairs in it; want a row for each, with fixed and moving")

@@ -24,6 +24,7 @@ from scripts.io import (
     read_scan,
     read_transform,
 )
+from scripts.registration.jobs import registration_jobs
 from scripts.runtime import InputError
 
 GRID = Grid((6, 7, 8), np.eye(4))
@@ -38,6 +39,8 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "composite": ("transform.h5", read_transform),
     "landmarks": ("points.csv", read_points),
     "keypoints": ("keypoints.csv", load_keypoints),
+    "list of pairs": ("pairs.csv", lambda path: registration_jobs("out", {}, pairs=str(path))),
+    "JSON list of pairs": ("pairs.json", lambda path: registration_jobs("out", {}, pairs=str(path))),
 }
 
 
@@ -71,6 +74,24 @@ def annex_pointer(path: Path) -> None:
     path.write_text("/annex/objects/SHA256E-s12345--00.nii.gz\n")
 
 
+def annex_link_as_text(path: Path) -> None:
+    """As git writes links on file systems without them."""
+    path.write_text("../../.git/annex/objects/7P/Kx/MD5E-s12--00.nii.gz/MD5E-s12--00.nii.gz")
+
+
+def broken_link(path: Path) -> None:
+    path.symlink_to("../moved_away/scan.nii.gz")
+
+
+def circular_link(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def below_a_broken_link(path: Path) -> None:
+    path.parent.rmdir()
+    path.parent.symlink_to("/mnt/not_mounted/study")
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -81,6 +102,10 @@ def annex_pointer(path: Path) -> None:
         (lfs_pointer, "a pointer of Git LFS, its content is not here; get it with `git lfs pull`"),
         (annex_link, "a pointer of git-annex, its content is not here; get it with `datalad get`"),
         (annex_pointer, "a pointer of git-annex, its content is not here; get it with `datalad get`"),
+        (annex_link_as_text, "a pointer of git-annex, its content is not here; get it with `datalad get`"),
+        (broken_link, "a broken link, to ../moved_away/scan.nii.gz, which is not there"),
+        (circular_link, "a broken link, to "),
+        (below_a_broken_link, "a broken link at "),
     ],
 )
 @pytest.mark.parametrize("reader", READERS)
@@ -108,6 +133,7 @@ def test_every_reader_says_the_same_of_a_file_that_is_not_there(
         (lfs_pointer, "get it with `git lfs pull`"),
         (annex_link, "get it with `datalad get`"),
         (annex_pointer, "get it with `datalad get`"),
+        (broken_link, "a broken link, to ../moved_away/scan"),
     ],
 )
 def test_weights_that_are_not_there_say_so(tmp_path: Path, name: str, spoil: Callable[[Path], None], said: str) -> None:

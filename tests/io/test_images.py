@@ -2,6 +2,7 @@
 """What is no image, or not the kind of image that is wanted, is refused in one line that says what to do."""
 
 import gzip
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,6 +116,86 @@ def test_damaged_gzip_is_refused_by_every_reader_of_values(save: Save, noise: No
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(InputError, match=r"image\.nii\.gz: the file is damaged or cut short"):
         READERS[reader](path)
+
+
+# --- another file than its name says ----------------------------------------------------------------------------------
+
+PAIRS: dict[str, type] = {"pair": nib.Nifti1Pair, "spm": nib.Spm99AnalyzeImage, "analyze": nib.AnalyzeImage}
+
+
+def renamed(path: Path, name: str) -> Path:
+    return path.rename(path.with_name(name))
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    ("name", "wrong", "said"),
+    [
+        ("scan.nii", "scan.nii.gz", "not compressed, though its name ends in .nii.gz; rename it to end in .nii"),
+        ("scan.nii.gz", "scan.nii", "compressed with gzip, though its name ends in .nii; rename it to end in .nii.gz"),
+        ("scan.nii", "SCAN.NII.GZ", "not compressed"),
+        ("scan.nii.gz", "sub-01_T1w.NII", "compressed with gzip"),
+        ("scan.mgz", "scan.mgh", "compressed with gzip, though its name ends in .mgh; rename it to end in .mgz"),
+    ],
+)
+def test_compression_that_the_name_denies(
+    save: Save, noise: Noise, reader: str, name: str, wrong: str, said: str
+) -> None:
+    path = renamed(save(name, noise(8, 9, 10)), wrong)
+    with pytest.raises(InputError) as caught:
+        READERS[reader](path)
+    assert str(caught.value).startswith(f"{path}: {said}")
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image, nib.MGHImage])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_plain_files_of_any_kind_and_byte_order_are_told(tmp_path: Path, noise: Noise, kind: type, order: str) -> None:
+    plain, packed = (".mgh", ".mgz") if kind is nib.MGHImage else (".nii", ".nii.gz")
+    if kind is nib.MGHImage:
+        image = nib.MGHImage(noise(8, 9, 10), np.eye(4))
+    else:
+        image = kind(noise(8, 9, 10), np.eye(4), kind.header_class(endianness=order))
+    nib.save(image, tmp_path / f"scan{plain}")
+    assert open_image(tmp_path / f"scan{plain}").shape == (8, 9, 10)
+    with pytest.raises(InputError, match=f"not compressed, .* rename it to end in {plain}$"):
+        open_image(renamed(tmp_path / f"scan{plain}", f"scan{packed}"))
+
+
+def test_archive_with_the_name_of_an_image_is_told(tmp_path: Path, save: Save, noise: Noise) -> None:
+    with zipfile.ZipFile(tmp_path / "scan.nii.gz", "w") as archive:
+        archive.write(save("scan.nii", noise(8, 9, 10)))
+    with pytest.raises(InputError, match="a ZIP archive; unpack it"):
+        open_image(tmp_path / "scan.nii.gz")
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+@pytest.mark.parametrize("packed", ["", ".gz"])
+@pytest.mark.parametrize(("given", "missing"), [(".img", ".hdr"), (".hdr", ".img")])
+def test_one_of_two_files_alone(tmp_path: Path, noise: Noise, kind: str, packed: str, given: str, missing: str) -> None:
+    nib.save(PAIRS[kind](noise(8, 9, 10), np.eye(4)), tmp_path / f"scan.img{packed}")
+    path, partner = (tmp_path / f"scan{ending}{packed}" for ending in (given, missing))
+    assert open_image(path).shape == (8, 9, 10)
+    partner.unlink()
+    what = "its header" if missing == ".hdr" else "the file of its voxels"
+    with pytest.raises(InputError) as caught:
+        open_image(path)
+    said = f"one of the two files of an image; {what}, {partner.name}, is not beside it; add it"
+    assert str(caught.value) == f"{path}: {said}"
+
+
+def test_partner_that_is_a_pointer_is_named(tmp_path: Path, noise: Noise) -> None:
+    nib.save(nib.Nifti1Pair(noise(8, 9, 10), np.eye(4)), tmp_path / "scan.img")
+    (tmp_path / "scan.hdr").unlink()
+    (tmp_path / "scan.hdr").symlink_to(".git/annex/objects/MD5E-s348--0.hdr")
+    with pytest.raises(InputError, match=r"scan\.hdr: a pointer of git-annex"):
+        open_image(tmp_path / "scan.img")
+
+
+@pytest.mark.parametrize("given", ["scan+orig.HEAD", "scan+orig.BRIK"])
+def test_half_of_an_image_of_afni(tmp_path: Path, given: str) -> None:
+    (tmp_path / given).write_text("type = string-attribute\n")
+    with pytest.raises(InputError, match="one of the two files of an image"):
+        open_image(tmp_path / given)
 
 
 # --- another kind of image --------------------------------------------------------------------------------------------
