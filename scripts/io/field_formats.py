@@ -29,6 +29,7 @@ from scripts.io.headers import find_grid
 from scripts.io.images import DISPLACEMENT_INTENT, VECTOR_INTENT
 from scripts.io.itk import ITK_ENDINGS, check_itk_grid, read_itk_transform, save_field_h5
 from scripts.io.nifti import read_vectors, save_vectors
+from scripts.io.other_tools import refuse_other_tools
 from scripts.runtime import InputError
 
 FIELD_FORMATS = get_args(FieldFormat)
@@ -54,12 +55,13 @@ def read_transform(
         The transform from fixed to moving points, RAS mm.
 
     Raises:
-        InputError: if the file is missing, damaged or cut short, if its format cannot be told or is not the one that
-            was named, if a field holds NaN or infinite values or lies at an unknown place, or if a grid is missing or
-            has another shape.
+        InputError: if the file is missing, damaged or cut short, or another tool's that is not read (see
+            `refuse_other_tools`), if its format cannot be told or is not the one that was named, if a field holds NaN
+            or infinite values or lies at an unknown place, or if a grid is missing or has another shape.
     """
     if kind not in (None, *FIELD_FORMATS):
         raise InputError(f"unknown format {kind}; choose one of {', '.join(FIELD_FORMATS)}")
+    refuse_other_tools(path)
     if str(path).lower().endswith(ITK_ENDINGS):
         if kind not in (None, "h5", "itk"):
             raise InputError(

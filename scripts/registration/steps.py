@@ -4,6 +4,7 @@
 Images and labels keep their files' own axes; they meet in the world, RAS mm, and on the network's grid.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -88,7 +89,7 @@ def read_init(init: str) -> Init:
         return "rigid" if init == "rigid" else "affine"
     if init == "none":
         return np.eye(4)
-    if not Path(init).expanduser().is_file():
+    if not os.path.lexists(Path(init).expanduser()):
         raise InputError(f"{init}: --init is affine, rigid, none or an ITK transform file, and there is no such file")
     transform = read_transform(init)
     if not isinstance(transform, Affine):
