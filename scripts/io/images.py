@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nibabel as nib
 from nibabel.brikhead import AFNIImage
-from nibabel.filebasedimages import ImageFileError
+from nibabel.filebasedimages import FileBasedImage, ImageFileError
 from nibabel.freesurfer.mghformat import MGHError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 from nibabel.wrapstruct import WrapStructError
@@ -36,7 +36,12 @@ DISPLACEMENT_INTENT, VECTOR_INTENT = 1006, 1007  # NIfTI-1: displacement vectors
 _GZIP = b"\x1f\x8b"
 _PACKED = {".nii": ".nii.gz", ".mgh": ".mgz", ".img": ".img.gz", ".hdr": ".hdr.gz"}  # name without and with gzip
 _UNPACKED = {packed: plain for plain, packed in _PACKED.items()}
-_IN_TWO_FILES = {".img": nib.Nifti1Pair, ".hdr": nib.Nifti1Pair, ".head": AFNIImage, ".brik": AFNIImage}
+_IN_TWO_FILES: dict[str, type[FileBasedImage]] = {
+    ".img": nib.Nifti1Pair,
+    ".hdr": nib.Nifti1Pair,
+    ".head": AFNIImage,
+    ".brik": AFNIImage,
+}
 _NIFTI_1, _NIFTI_2 = 348, 540  # the first number of such a file, the size of its header; Analyze has that of NIfTI-1
 _MGH = b"\0\0\0\1"
 
@@ -132,7 +137,7 @@ def _check_partner(path: FilePath, file: Path) -> None:
     if kind is None:
         return
     for part, holder in kind.filespec_to_file_map(file).items():
-        partner = Path(holder.filename)
+        partner = Path(str(holder.filename))
         if not os.path.lexists(partner):
             what = "its header" if part == "header" else "the file of its voxels"
             raise InputError(
