@@ -14,8 +14,9 @@ help:  ## show this list
 demo: $(READY)  ## make small virtual brains, train on them, evaluate, register a pair: all in demo/
 	$(RUN) scripts demo
 
+# A process per core, of one thread each (tests/conftest.py), but no more memory than four of them need.
 test: $(TEST_READY)  ## run all tests; some of them: make test ARGS="-k spatial"
-	$(RUN) pytest $(ARGS)
+	$(RUN) pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 bundle: $(READY)  ## write what is submitted to the MONAI Model Zoo: build/zoo/
 	rm -rf build/zoo

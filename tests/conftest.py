@@ -6,18 +6,17 @@ from pathlib import Path
 
 # Idle threads sleep: on a busy machine, spinning ones would slow down every other process. Read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# `make test` runs a process per core. One thread in each, on any machine: a many-core host gives the same sums.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import hypothesis
 import pytest
-import torch
 
 pytest_plugins = [f"tests.fixtures.{name}" for name in ("networks", "bundle", "datasets", "files", "grids", "heads")]
 
 # They run in a checkout of the Model Zoo: tests/release/test_packaging.py makes one.
 collect_ignore = ["zoo"]
 
-# Two threads on any machine: timings compare, and a many-core host gives the same sums.
-torch.set_num_threads(2)
 # A slow or busy machine fails no property, and a red test is the fault of the change, not of the draw.
 hypothesis.settings.register_profile("bundle", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("bundle")

@@ -239,6 +239,7 @@ def files(tmp_path: Path) -> Callable[[str], Path]:
     return tmp_path.joinpath
 
 
+@pytest.mark.slow
 def test_missing_file_in_a_process(files: Callable) -> None:
     arguments = ["--transform", files("warp.nii.gz"), "--reference", files("image.nii.gz"), "--output", files("o.nii")]
     done = in_a_process("apply", "--input", files("missing.nii.gz"), *arguments)
@@ -246,6 +247,7 @@ def test_missing_file_in_a_process(files: Callable) -> None:
     assert done.stderr.count("\n") == 1 and "missing.nii.gz: no such file" in done.stderr
 
 
+@pytest.mark.slow
 def test_full_disk_leaves_the_old_file_or_none(files: Callable) -> None:
     # The process may write no file beyond the limit, and the image is larger.
     limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))}

@@ -50,6 +50,16 @@ def expected() -> list[Tensor]:
     return values_and_gradients()
 
 
+def test_more_threads_give_the_same(expected) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        found = values_and_gradients()
+    finally:
+        torch.set_num_threads(before)
+    assert_close(found, expected, rtol=0, atol=1e-10)
+
+
 @pytest.mark.skipif("CXX" in os.environ or shutil.which("c++") is None, reason="needs the C++ compiler c++")
 def test_a_compiler_gives_a_library() -> None:
     assert library() is not None

@@ -40,11 +40,9 @@ NETWORK = {"network_def#channels": [8, 8, 8], "network_def#symmetric": True, "bf
 # Trains with the options of the first argument, and kills itself instead of making one more pair than the second says.
 KILLED = """
 import json, os, signal, sys
-import torch
 from monai.bundle import ConfigWorkflow
 from scripts.datasets import PairDataset
 
-torch.set_num_threads(2)
 options, pairs = json.loads(sys.argv[1]), int(sys.argv[2])
 made, pair = [], PairDataset.__getitem__
 
@@ -145,6 +143,7 @@ def differences(first: Any, second: Any, where: str = "") -> list[str]:
 # --- killed -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "stop"),
     [("real", 6), ("real", 9), ("real", 10), ("virtual", 7), ("real with labels", 13)],
@@ -179,6 +178,7 @@ def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripts.training.schedule.time", SimpleNamespace(monotonic=lambda: next(ticks)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_clock")
 @pytest.mark.parametrize(
     ("name", "steps"), [("real", 1), ("real", 8), ("real", 10), ("virtual", 4), ("real with labels", 12)]
@@ -198,6 +198,7 @@ def test_expired_training_is_resumed(train: Callable, whole: Callable, tmp_path:
     assert [a == b for a, b in zip(found, rows, strict=True)] == [steps % 5 == 0 or n != steps // 5 for n in range(3)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_clock")
 def test_many_short_runs_equal_one_long_run(train: Callable, whole: Callable, tmp_path: Path) -> None:
     shapes = train(tmp_path / "out", *OVERLAYS["real"], overrides={"minutes": 5})

@@ -110,6 +110,7 @@ def test_what_a_mask_leaves_out_does_not_count(
     assert errors[0] > 3 * errors[1]
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_result(register: Callable, moved_pair: Callable, tmp_path: Path) -> None:
     pair = moved_pair(MOTION)
     results = []

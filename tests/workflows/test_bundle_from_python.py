@@ -85,6 +85,7 @@ def files(folder: Path) -> set[str]:
 RESULTS = {"affine.mat", "inverse_warp.nii.gz", "metrics.json", "moved.nii.gz", "report.html", "warp.nii.gz"}
 
 
+@pytest.mark.slow
 def test_the_network_is_loaded_with_its_weights(outcome: Callable, place: Path) -> None:
     before = files(place)
     found = outcome(
@@ -100,6 +101,7 @@ def test_the_network_is_loaded_with_its_weights(outcome: Callable, place: Path) 
     assert files(place) == before
 
 
+@pytest.mark.slow
 def test_a_pair_is_registered(outcome: Callable, place: Path) -> None:
     found = outcome(REGISTER, missing="workflow.check_properties()")
     assert found["missing"] == []
@@ -107,6 +109,7 @@ def test_a_pair_is_registered(outcome: Callable, place: Path) -> None:
     assert "output" not in files(place)
 
 
+@pytest.mark.slow
 def test_training_is_initialized_and_run(outcome: Callable, place: Path) -> None:
     initialized, _, after = TRAIN.partition("training.run()\n")
     code = f"{initialized}epochs, steps = training.trainer.state.max_epochs, training.trainer.state.iteration\n"

@@ -24,7 +24,6 @@ import io, json, os, signal, sys
 import torch
 from monai.bundle import ConfigWorkflow
 
-torch.set_num_threads(2)
 save, written = torch.save, []
 
 def save_or_die(content, path):
