@@ -43,6 +43,8 @@ from scripts.registration import (
     align_pair,
     composed,
     computed_once,
+    described_init,
+    described_network,
     fuse,
     interpolation_mode,
     invert,
@@ -200,17 +202,21 @@ def register(
     else:
         used = None
     device = next(network.parameters()).device if device is None else torch.device(device)
-    config = _config()
+    config, bf16 = _config(), supports_bf16(device)
     settings = {
-        "init": init.tolist() if isinstance(init, np.ndarray) else os.fspath(init),
+        "init": init.tolist() if isinstance(init, np.ndarray) else described_init(os.fspath(init)),
         "volume": volume,
         "assume_ras": assume_ras,
+        "expects_skull_stripped": True,
         "composite": False,
         "refine": steps,
         "seed": seed,
         "network_spacing": config["network_spacing"],
         "network_size": config["network_size"],
         "weights": used,
+        "network": described_network(network),
+        "bf16": bf16,
+        "labels": None,
     }
     job = Job(
         name="pair",
@@ -224,7 +230,7 @@ def register(
             logger.warning("%s: %s", read.scan.path, warning)
     aligned = align_pair(pair, start, seed)
     prepared = to_network_grid(aligned, network.multiple, config["network_spacing"], config["network_size"])
-    predicted = refine_pair(predict(prepared, network, PaddedInferer(supports_bf16(device)), device), steps, device)
+    predicted = refine_pair(predict(prepared, network, PaddedInferer(bf16), device), steps, device)
     return Result(measure(invert(fuse(predicted)), settings))
 
 

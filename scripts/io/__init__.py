@@ -5,7 +5,7 @@ from scripts.io.configs import read_configs
 from scripts.io.field_formats import read_transform, write_transform
 from scripts.io.files import FilePath, check_is_text, existing_file, file_sha256, read_json
 from scripts.io.headers import find_space, read_grid
-from scripts.io.images import IN_MEMORY, ImageSource, open_image, source_name
+from scripts.io.images import IN_MEMORY, ImageSource, image_files, open_image, source_name
 from scripts.io.itk import save_affine, save_composite
 from scripts.io.keypoints import load_keypoints, transform_points
 from scripts.io.labels import read_label, read_mask
@@ -34,6 +34,7 @@ __all__ = [
     "file_sha256",
     "find_space",
     "header_facts",
+    "image_files",
     "load_keypoints",
     "load_weights",
     "looks_like_labels",

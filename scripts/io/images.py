@@ -86,6 +86,24 @@ def open_image(source: ImageSource) -> SpatialImage:
     return image
 
 
+def image_files(path: FilePath) -> list[Path]:
+    """The files that hold an image: the one, or both of a pair, such as `.hdr` and `.img`, and the `.mat` beside them.
+
+    Args:
+        path: path of one of them; a leading `~` is the home folder. Any other file is alone, whatever it holds.
+    """
+    file = Path(path).expanduser()
+    found = {file}
+    for kind in nib.all_image_classes:
+        try:
+            names = {holder.filename for holder in kind.filespec_to_file_map(str(file)).values()}
+        except ImageFileError:
+            continue  # no name of this kind of image
+        if str(file) in names:  # without an ending, nibabel adds some
+            found |= {Path(name) for name in names if name and os.path.exists(name)}
+    return sorted(found)
+
+
 def open_volumes(source: ImageSource) -> SpatialImage:
     """Open an image of one or more 3-D volumes of real numbers; its voxels are not read yet.
 

@@ -9,9 +9,9 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from scripts.geometry import Grid
-from scripts.io.files import FilePath, file_sha256
+from scripts.io.files import FilePath
 from scripts.io.headers import Space, find_space
-from scripts.io.images import IN_MEMORY, ImageSource, open_volumes, source_name
+from scripts.io.images import ImageSource, open_volumes, source_name
 from scripts.io.voxels import read_voxels, replace_not_finite, share_of_equal_neighbors, storage
 from scripts.runtime import InputError
 
@@ -91,15 +91,10 @@ def header_facts(scan: Scan) -> dict[str, Any]:
     """What a report says about an input, ready for JSON.
 
     Returns:
-        `path`, `sha256` of the file (None for an image in memory), `size` (voxels), `spacing_mm`, `orientation` (such
-        as `LAS`), `dtype`, `space` and `warnings`.
-
-    Raises:
-        InputError: if the file is no longer there.
+        `path`, `size` (voxels), `spacing_mm`, `orientation` (such as `LAS`), `dtype`, `space` and `warnings`.
     """
     return {
         "path": scan.path,
-        "sha256": None if scan.path == IN_MEMORY else file_sha256(scan.path),
         "size": list(scan.array.shape),
         "spacing_mm": [round(float(size), 6) for size in scan.grid.spacing],
         "orientation": scan.grid.orientation,

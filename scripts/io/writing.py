@@ -4,7 +4,7 @@
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -50,7 +50,7 @@ def whole_file(path: FilePath) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: FilePath, last: str | None = None) -> Iterator[Path]:
+def whole_folder(path: FilePath, last: str | None = None, ours: Collection[str] = ()) -> Iterator[Path]:
     """Write a folder's files whole or not at all: to a temporary folder, of which it gets them at the end.
 
     Args:
@@ -58,6 +58,8 @@ def whole_folder(path: FilePath, last: str | None = None) -> Iterator[Path]:
             all its files at once.
         last: name of the file that tells that all files are there. With it, the folder may hold others before: those
             of the same names are replaced one by one, and as long as that takes, this file is missing.
+        ours: with `last`, names of files that an earlier run may have left: those that are not written anew are
+            removed, any other file stays.
 
     Yields:
         The folder to write to.
@@ -73,6 +75,9 @@ def whole_folder(path: FilePath, last: str | None = None) -> Iterator[Path]:
             os.replace(unfinished, final)
             return
         (final / last).unlink(missing_ok=True)
+        for name in ours:
+            if not (unfinished / name).exists():
+                (final / name).unlink(missing_ok=True)
         for file in sorted(unfinished.iterdir(), key=lambda file: file.name == last):
             os.replace(file, final / file.name)
 

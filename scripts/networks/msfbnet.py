@@ -82,6 +82,11 @@ class MSFBNet(nn.Module):
         self.detail_block = MSFB(used[0], False, fusion, attention, comparison) if detail else None
         self.detail_head = _field_head(used[0], 3 * self.factor**3) if detail else None
 
+    def extra_repr(self) -> str:
+        """The options that no parameter and no other module tells, for whoever shows the network."""
+        names = ("field_scale", "iterations", "diffeomorphic", "symmetric")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
+
     def forward(self, image: Tensor) -> Tensor:
         """Register a pair.
 

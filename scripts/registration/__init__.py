@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What configs/inference.json names: jobs, the typed pair, steps, refinement, measuring, saving."""
 
-from scripts.registration.jobs import ROLES, registration_jobs, shared_jobs
+from scripts.registration.fingerprint import described_init, described_network
+from scripts.registration.jobs import registration_jobs, shared_jobs
 from scripts.registration.measuring import landmark_error, measure
 from scripts.registration.outcomes import Attempt, Outcomes
 from scripts.registration.pair import (
+    ROLES,
     AlignedPair,
     ImageSources,
     Job,
@@ -43,7 +45,7 @@ from scripts.registration.steps import (
     read_pair,
     to_network_grid,
 )
-from scripts.registration.submission import save_submission, zip_submission
+from scripts.registration.submission import save_submission, submission_fields, zip_submission
 from scripts.registration.summary import RegistrationTable
 
 __all__ = [
@@ -68,6 +70,8 @@ __all__ = [
     "composed",
     "computed_once",
     "convert",
+    "described_init",
+    "described_network",
     "fuse",
     "interpolation_mode",
     "invert",
@@ -92,6 +96,7 @@ __all__ = [
     "save_submission",
     "shared_jobs",
     "start_registration",
+    "submission_fields",
     "to_network_grid",
     "zip_submission",
 ]

@@ -6,17 +6,18 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 
 from scripts.datasets import validation_pairs
-from scripts.io import check_is_text, existing_file, file_sha256, read_json, scan_name, source_name
-from scripts.registration.pair import ImageSources, Job
+from scripts.io import check_is_text, existing_file, read_json, scan_name, source_name
+from scripts.registration.fingerprint import settings_digests, source_digest, source_digests
+from scripts.registration.pair import ROLES, Digests, ImageSources, Job
 from scripts.runtime import InputError, first_line, rank, share
 
-ROLES = ("fixed", "moving")
 _EXTRAS = ("mask", "label", "landmarks")
 _COLUMNS = (*ROLES, *(f"{role}_{extra}" for role in ROLES for extra in _EXTRAS), "name")
 
@@ -32,7 +33,8 @@ def registration_jobs(
     """The jobs of a run.
 
     The results of a single pair go into `output_dir` itself, those of a list or a dataset into one folder for each
-    pair. Pairs of a list or a dataset that are finished already, with the same files and settings, are left out.
+    pair. Pairs of a list or a dataset that are finished already are left out: those with the same content of all files,
+    the same settings and the same version of the bundle, whose results are all there.
 
     Args:
         output_dir: folder for the results.
@@ -41,7 +43,7 @@ def registration_jobs(
             relative to the file. An optional `name` names the folder, by default `FIXED_MOVING`.
         dataset_dir: Learn2Reg dataset.
         section: name of a list of pairs in the dataset's JSON; None for its validation pairs.
-        settings: settings that the results depend on, as `metrics.json` contains them.
+        settings: all that the results depend on beside the pair's files, ready for JSON.
 
     Returns:
         The jobs that are not finished.
@@ -72,10 +74,7 @@ def registration_jobs(
             raise InputError(
                 f"{pairs or dataset_dir}: {count} pairs would be written to {name}; name them in a column 'name'"
             )
-    unfinished = [job for job in jobs if not _is_finished(job, settings or {})]
-    if len(unfinished) < len(jobs):
-        print(f"{len(jobs) - len(unfinished)} of {len(jobs)} pairs are finished already")
-    return unfinished
+    return _unfinished(jobs, settings or {})
 
 
 def shared_jobs(**arguments: Any) -> list[Job]:
@@ -148,12 +147,36 @@ def _json_rows(file: Path) -> Sequence[Mapping[str, Any]]:
     return rows
 
 
-def _is_finished(job: Job, settings: Mapping[str, Any]) -> bool:
-    """Whether the job's metrics.json, which is written last, has the same files and settings."""
+def _unfinished(jobs: Sequence[Job], settings: Mapping[str, Any]) -> list[Job]:
+    """The jobs that are to be done; prints how many are finished, and why others are done anew."""
+    wanted, digest = settings_digests(settings), cache(source_digest)  # many pairs share an image
+    changes = [_changes(job, wanted, digest) for job in jobs]
+    finished = sum(not found for found in changes if found is not None)
+    if finished:
+        print(f"{finished} of {len(jobs)} pairs are finished already")
+    reasons = Counter(name for found in changes for name in found or ())
+    if reasons:
+        counted = ", ".join(f"{name} ({count})" for name, count in reasons.items())
+        print(f"{sum(bool(found) for found in changes)} pairs are done anew, as something has changed: {counted}")
+    return [job for job, found in zip(jobs, changes, strict=True) if found != []]
+
+
+def _changes(job: Job, wanted: Digests, digest: Callable[[Any], str | None]) -> list[str] | None:
+    """What the results in a job's folder do not share with those to be made; None where there are no results."""
+    folder = Path(job.folder)
     try:
-        metrics = json.loads((Path(job.folder) / "metrics.json").read_text(encoding="utf-8"))
-        images = zip(ROLES, (job.fixed.image, job.moving.image), strict=True)
-        same_files = all(metrics[role]["sha256"] == file_sha256(source_name(image)) for role, image in images)
-        return same_files and metrics["settings"] == json.loads(json.dumps(settings))
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        # It is written last: where it is, the others are complete.
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        found, results = dict(metrics.get("fingerprint", {})), list(metrics.get("files", ()))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
+    changed = _differing(found, wanted)
+    if changed:
+        return changed  # without reading the images
+    if not all((folder / name).exists() for name in results):
+        return ["files of the result"]
+    return _differing(found, source_digests(job, digest))
+
+
+def _differing(found: Digests, wanted: Digests) -> list[str]:
+    return [name for name, value in wanted.items() if name not in found or found[name] != value]

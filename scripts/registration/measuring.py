@@ -12,10 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scripts.geometry import Affine, Transform, resample
-from scripts.io import header_facts
+from scripts.io import IN_MEMORY, header_facts
 from scripts.metrics import dice_per_label, hd95_per_label, lncc, non_diffeomorphic_volume, percent_folding, sdlogj
-from scripts.registration.jobs import ROLES
-from scripts.registration.pair import LoadedImage, MeasuredRegistration, PredictedPair, Registration, advanced
+from scripts.registration.fingerprint import settings_digests
+from scripts.registration.pair import (
+    ROLES,
+    LoadedImage,
+    MeasuredRegistration,
+    PredictedPair,
+    Registration,
+    advanced,
+)
 from scripts.report import judge
 from scripts.runtime import bundle_version, timed
 from scripts.spatial import warp
@@ -30,14 +37,17 @@ def measure(
 
     Args:
         registration: what to measure; its inverse consistency where it has the inverse.
-        settings: what the result depends on beside the images, noted as it is.
+        settings: what the result depends on beside the images, ready for JSON, noted as it is.
         labels: labels to score; where None or empty, those of the two label maps.
     """
     timings = dict(registration.timings)
     with timed(timings, "measure"):
         numbers = _similarity(registration) | _regularity(registration) | inverse_consistency(registration)
         numbers |= label_overlap(registration, labels) | landmark_error(registration)
-    images = {role: _image_facts(image) for role, image in zip(ROLES, registration.images, strict=True)}
+    images = {
+        role: _image_facts(image, registration.digests.get(f"{role} image"))
+        for role, image in zip(ROLES, registration.images, strict=True)
+    }
     metrics: dict[str, Any] = {
         **images,
         "settings": dict(settings),
@@ -56,6 +66,7 @@ def measure(
         "threads": torch.get_num_threads(),
         "versions": {"msfbnet": bundle_version(), "python": platform.python_version()}
         | {name: version(name) for name in _PACKAGES},
+        "fingerprint": {**registration.digests, **settings_digests(settings)},
     }
     return advanced(MeasuredRegistration, registration, metrics=metrics, timings=timings)
 
@@ -127,8 +138,9 @@ def describe_affine(matrix: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
-def _image_facts(image: LoadedImage) -> dict[str, Any]:
-    return header_facts(image.scan) | {"warnings": list(image.warnings)}
+def _image_facts(image: LoadedImage, digest: str | None) -> dict[str, Any]:
+    sha256 = None if image.scan.path == IN_MEMORY else digest
+    return header_facts(image.scan) | {"sha256": sha256, "warnings": list(image.warnings)}
 
 
 def _similarity(pair: PredictedPair) -> dict[str, float]:

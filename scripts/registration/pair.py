@@ -8,7 +8,7 @@ well, along the RAS axes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +18,10 @@ from torch import Tensor
 from scripts.geometry import Affine, Chain, Field, Grid
 from scripts.io import FilePath, ImageSource, Scan
 
+ROLES = ("fixed", "moving")
+
 Timings = Mapping[str, Mapping[str, float]]
+Digests = Mapping[str, str | None]  # SHA-256 of what a result depends on, by name; see `registration.fingerprint`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +86,14 @@ class LoadedPair:
         job: what is to be done.
         fixed, moving: the images.
         timings: seconds and peak memory of each step so far, see `runtime.timed`.
+        digests: of the files, as they were before they were read.
     """
 
     job: Job
     fixed: LoadedImage
     moving: LoadedImage
     timings: Timings
+    digests: Digests = field(default_factory=dict)
 
     @property
     def name(self) -> str:

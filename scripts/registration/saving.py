@@ -24,6 +24,18 @@ from scripts.report import registration_report, reuse_commands
 from scripts.runtime import timed
 from scripts.spatial import warp
 
+# All that may lie in the folder of a pair, `metrics.json` last: a folder that has it is complete.
+LAST = "metrics.json"
+OUTPUTS = (
+    "moved.nii.gz",
+    "warp.nii.gz",
+    "inverse_warp.nii.gz",
+    "affine.mat",
+    "transform.h5",
+    "report.html",
+    LAST,
+)
+
 
 def save_pair(registration: MeasuredRegistration, composite: bool) -> MeasuredRegistration:
     """Save a registration into the folder of its job, and print its verdict: see `save_registration`."""
@@ -38,7 +50,8 @@ def save_registration(registration: MeasuredRegistration, folder: Path, composit
 
     `moved.nii.gz`, the moving image in the fixed space, in the moving image's data type; `warp.nii.gz` and
     `inverse_warp.nii.gz`, ITK vector fields on the fixed and the moving image's own grid, the affine map in them;
-    `affine.mat` (ITK); `metrics.json` and `report.html`.
+    `affine.mat` (ITK); `metrics.json` and `report.html`. What an earlier registration has left under these names, and
+    this one does not write, is removed; other files in the folder stay.
 
     Args:
         registration: the results.
@@ -49,14 +62,14 @@ def save_registration(registration: MeasuredRegistration, folder: Path, composit
         The registration, with the time that this took.
     """
     timings = dict(registration.timings)
-    # A folder that has metrics.json is complete.
-    with whole_folder(folder, last="metrics.json") as target:
+    with whole_folder(folder, last=LAST, ours=OUTPUTS) as target:
         with timed(timings, "save"):
             _write_transforms(target, registration, composite)
         metrics = {**registration.metrics, "timings": timings}
         with timed(timings, "report"):
             _write_report(target / "report.html", registration, folder, metrics)
-        write_json(target / "metrics.json", metrics)
+        metrics["files"] = sorted(file.name for file in target.iterdir())
+        write_json(target / LAST, metrics)
     return advanced(MeasuredRegistration, registration, metrics=metrics, timings=timings)
 
 

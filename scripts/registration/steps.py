@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from scripts.datasets import foreground, looks_skull_stripped, scale_intensity
 from scripts.geometry import Affine, Chain, Field, align, as_field, network_grid, resample
 from scripts.io import as_positions, load_keypoints, read_label, read_mask, read_points, read_scan, read_transform
+from scripts.registration.fingerprint import source_digests
 from scripts.registration.outcomes import Attempt
 from scripts.registration.pair import (
     AlignedPair,
@@ -55,6 +56,7 @@ def read_pair(
     """
     timings: dict[str, dict[str, float]] = {}
     with timed(timings, "load"):
+        digests = source_digests(job)  # before reading: a file that is replaced meanwhile has another one afterwards
         fixed, moving = (
             _read_image(files, role, volume, assume_ras, expects_skull_stripped)
             for role, files in (("fixed", job.fixed), ("moving", job.moving))
@@ -64,7 +66,7 @@ def read_pair(
             f"{fixed.scan.path} has {len(fixed.landmarks)} landmarks and {moving.scan.path} has "
             f"{len(moving.landmarks)}: row i of both must be the same point; correct the files"
         )
-    return LoadedPair(job=job, fixed=fixed, moving=moving, timings=timings)
+    return LoadedPair(job=job, fixed=fixed, moving=moving, timings=timings, digests=digests)
 
 
 def print_warnings(pair: LoadedPair) -> LoadedPair:

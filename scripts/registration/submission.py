@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from scripts.datasets import validation_pairs
-from scripts.io import open_image, whole_file, write_json, write_transform
-from scripts.registration.pair import MeasuredRegistration
+from scripts.io import open_image, whole_file, whole_folder, write_json, write_transform
+from scripts.registration.pair import MeasuredRegistration, advanced
+from scripts.registration.saving import LAST, OUTPUTS
 from scripts.runtime import InputError, rank
 
 
@@ -25,7 +26,7 @@ def save_submission(registration: MeasuredRegistration, output_dir: str | os.Pat
         output_dir: folder for all results; the field goes to `submission` in it.
 
     Returns:
-        The same registration.
+        The registration.
 
     Raises:
         InputError: if an image has a name without an id.
@@ -35,8 +36,10 @@ def save_submission(registration: MeasuredRegistration, output_dir: str | os.Pat
     fixed, moving = (image.scan for image in registration.images)
     file = folder / submission_name(fixed.path, moving.path)
     write_transform(file, registration.warp, "learn2reg", fixed.grid, moving.grid)
-    write_json(Path(registration.job.folder) / "metrics.json", registration.metrics)
-    return registration
+    metrics = {**registration.metrics, "files": [os.path.relpath(file, registration.job.folder)]}
+    with whole_folder(registration.job.folder, last=LAST, ours=OUTPUTS) as target:
+        write_json(target / LAST, metrics)
+    return advanced(MeasuredRegistration, registration, metrics=metrics)
 
 
 def zip_submission(output_dir: str | os.PathLike[str], dataset_dir: str, section: str | None = None) -> None:
@@ -53,10 +56,7 @@ def zip_submission(output_dir: str | os.PathLike[str], dataset_dir: str, section
     if rank() > 0:
         return  # rank 0 writes for all processes
     folder, archive = Path(output_dir) / "submission", Path(output_dir) / "submission.zip"
-    wanted = {
-        submission_name(pair["fixed"]["image"], pair["moving"]["image"]): pair["fixed"]["image"]
-        for pair in validation_pairs(dataset_dir, section)
-    }
+    wanted = submission_fields(dataset_dir, section)
     present = {file.name for file in folder.glob("*")}
     for problem, names in (
         ("is missing", set(wanted) - present),
@@ -71,6 +71,26 @@ def zip_submission(output_dir: str | os.PathLike[str], dataset_dir: str, section
         for name in sorted(wanted):
             file.write(folder / name, f"submission/{name}")
     print(f"{len(wanted)} fields, checked: {archive}")
+
+
+def submission_fields(dataset_dir: str, section: str | None = None) -> dict[str, str]:
+    """File name of the field and fixed image of each pair of a submission.
+
+    Args:
+        dataset_dir: Learn2Reg dataset.
+        section: name of a list of pairs in the dataset's JSON; None for its validation pairs.
+
+    Raises:
+        InputError: as `validation_pairs` and `submission_name`, or if two pairs have one file name.
+    """
+    fields: dict[str, str] = {}
+    for pair in validation_pairs(dataset_dir, section):
+        fixed, moving = pair["fixed"]["image"], pair["moving"]["image"]
+        name = submission_name(fixed, moving)
+        if name in fields:
+            raise InputError(f"{dataset_dir}: two pairs have the field {name}, one is {fixed} and {moving}; rename it")
+        fields[name] = fixed
+    return fields
 
 
 def submission_name(fixed: str, moving: str) -> str:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What there is to register: which files, into which folder, and what is finished already."""
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -118,27 +117,6 @@ def test_missing_and_damaged_lists_are_refused(listed: Callable, refused: Callab
         listed("{", suffix=".json")
     with refused("nowhere.csv", "no such file"):
         registration_jobs("out", NO_FILES, pairs="nowhere.csv")
-
-
-def test_finished_pairs_are_left_out_until_files_or_settings_change(listed: Callable, tmp_path: Path) -> None:
-    (tmp_path / "lists").mkdir()
-    for name in "abc":
-        (tmp_path / "lists" / f"{name}.nii").write_text(name)
-    table = "fixed,moving\na.nii,b.nii\nb.nii,c.nii\n"
-    settings = {"init": "affine", "weights": {"sha256": "1"}}
-    first, second = listed(table, settings)
-    digest = {name: hashlib.sha256(name.encode()).hexdigest() for name in "abc"}
-    folder = Path(first.folder)
-    folder.mkdir(parents=True)
-    metrics = {"fixed": {"sha256": digest["a"]}, "moving": {"sha256": digest["b"]}, "settings": settings}
-    (folder / "metrics.json").write_text(json.dumps(metrics))
-
-    assert listed(table, settings) == [second]
-    assert listed(table, settings | {"init": "rigid"}) == [first, second]
-    (tmp_path / "lists" / "b.nii").write_text("changed")
-    assert listed(table, settings) == [first, second]
-    (folder / "metrics.json").write_text("{")
-    assert listed(table, settings) == [first, second]
 
 
 def test_dataset_gives_a_job_for_each_pair(odd_dataset: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ignite.engine import Engine
 
+from scripts.registration.fingerprint import settings_digests
 from scripts.registration.outcomes import Attempt, Outcomes
 from scripts.registration.pair import Failure
 from scripts.registration.summary import RegistrationTable
@@ -116,8 +117,8 @@ def test_table_of_all_registrations_in_a_folder(tmp_path: Path, capsys: pytest.C
         folder.mkdir()
         timings = {"load": {"seconds": 1.0}, "network": {"seconds": 2.5}}
         metrics = {"verdict": "pass", "dice_before": 0.4, "dice": dice, "hd95": None, "threads": 2, "timings": timings}
-        (folder / "metrics.json").write_text(json.dumps(metrics))
-    RegistrationTable(tmp_path)()
+        (folder / "metrics.json").write_text(json.dumps({**metrics, "fingerprint": settings_digests({})}))
+    RegistrationTable(tmp_path, {})()
     table = json.loads((tmp_path / "summary.json").read_text())
     assert [row["pair"] for row in table["pairs"]] == ["pair0", "pair1"]
     assert table["summary"]["dice"] == {"mean": pytest.approx(0.6), "std": pytest.approx(0.1)}
@@ -128,5 +129,5 @@ def test_table_of_all_registrations_in_a_folder(tmp_path: Path, capsys: pytest.C
 
 def test_single_pair_leaves_no_table(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text("{}")
-    RegistrationTable(tmp_path)()
+    RegistrationTable(tmp_path, {})()
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]

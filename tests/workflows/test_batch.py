@@ -92,13 +92,64 @@ def test_bad_pair_is_done_once_it_is_mended(
 
 
 def test_another_setting_makes_finished_pairs_anew(
-    batch: Callable, images: list[Path], random_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    batch: Callable, images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    pairs = listed(tmp_path / "pairs.csv", {"fixed": images[0], "moving": images[1], "name": "one"})
+    pairs, out = listed(tmp_path / "pairs.csv", {"fixed": images[0], "moving": images[1], "name": "one"}), tmp_path
     batch(pairs=pairs)
     batch(pairs=pairs, composite=True)
     assert "finished" not in capsys.readouterr().out
-    assert (tmp_path / "out" / "one" / "transform.h5").is_file()
+    assert (out / "out" / "one" / "transform.h5").is_file()
+    (out / "out" / "one" / "notes.txt").write_text("of the user")
+    batch(pairs=pairs)
+    left = {path.name for path in (out / "out" / "one").iterdir()}
+    assert "transform.h5" not in left, "it is of the run before"
+    assert {"notes.txt", "warp.nii.gz", "metrics.json"} <= left
+
+
+def test_labels_masks_and_voxels_that_come_later_make_finished_pairs_anew(
+    batch: Callable, images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    labels = [path.parents[1] / "labelsTr" / path.name for path in images]
+    moving = [nib.load(path) for path in images[1:3]]
+    for name, image in zip(("moving.hdr", "later.hdr"), moving, strict=True):
+        nib.save(nib.Nifti1Pair(np.asarray(image.dataobj), moving[0].affine), tmp_path / name)
+    pair = {"fixed": images[0], "moving": tmp_path / "moving.hdr", "name": "one"}
+    scored = pair | {"fixed_label": labels[0], "moving_label": labels[1]}
+
+    def metrics(*rows: dict[str, Any]) -> dict[str, Any]:
+        with suppress(RuntimeError):  # half a brain has a poor verdict
+            batch(pairs=listed(tmp_path / "pairs.csv", *rows))
+        return json.loads((tmp_path / "out" / "one" / "metrics.json").read_text())
+
+    assert "dice" not in metrics(pair)
+    assert metrics(scored)["dice"] > 0
+    assert "1 of 1 pairs are finished already" not in capsys.readouterr().out
+    part = np.asarray(nib.load(labels[0]).dataobj).copy()
+    part[:15] = 0
+    nib.save(nib.Nifti1Image(part, moving[0].affine), tmp_path / "mask.nii")
+    before = metrics(scored | {"fixed_mask": tmp_path / "mask.nii"})
+    assert before["foreground_dice"] < 0.8
+    scored["moving_mask"] = labels[1]
+    before = metrics(scored)
+    assert before["foreground_dice"] > 0.85
+    assert metrics(scored) == before
+    assert "1 of 1 pairs are finished already" in capsys.readouterr().out
+    (tmp_path / "moving.img").write_bytes((tmp_path / "later.img").read_bytes())
+    assert metrics(scored)["lncc_before"] != before["lncc_before"]
+
+
+def test_summary_has_no_row_of_a_pair_that_failed_this_time(
+    batch: Callable, images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    copy = tmp_path / "copy.nii.gz"
+    copy.write_bytes(images[1].read_bytes())
+    rows = [{"fixed": images[0], "moving": moving, "name": moving.name[:4]} for moving in (copy, images[2])]
+    pairs = listed(tmp_path / "pairs.csv", *rows)
+    batch(pairs=pairs)
+    copy.write_bytes(b"damaged")
+    assert "cannot be read as an image" in batch(pairs=pairs)
+    table = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [row["pair"] for row in table["pairs"]] == ["VIRT"]
 
 
 def test_dataset_leaves_a_folder_for_each_pair(batch: Callable, small_dataset: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 """A Learn2Reg submission: the fields as the challenge's evaluation takes them, checked before they are zipped."""
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,46 @@ def test_second_run_zips_what_is_finished(submit: Callable, tmp_path: Path) -> N
     (tmp_path / "out" / "submission.zip").unlink()
     submit()
     assert (tmp_path / "out" / "submission.zip").is_file()
+
+
+def test_a_field_that_is_gone_is_made_again(submit: Callable, tmp_path: Path) -> None:
+    submit()
+    field = tmp_path / "out" / "submission" / "disp_0003_0004.nii.gz"
+    other = field.with_name("disp_0004_0003.nii.gz")
+    before = field.read_bytes(), other.stat().st_mtime_ns
+    field.unlink()
+    submit()
+    assert (field.read_bytes(), other.stat().st_mtime_ns) == before
+
+
+def test_results_of_a_registration_do_not_stay_beside_those_of_a_submission(
+    submit: Callable, run_bundle: Callable, small_dataset: Path, tmp_path: Path, random_weights: Path
+) -> None:
+    places = {"dataset_dir": small_dataset, "output_dir": tmp_path / "out"}
+    run_bundle("inference", **places, weights=random_weights, init="none")
+    submit()
+    folders = [path for path in (tmp_path / "out").iterdir() if path.name.startswith("VIRTUAL")]
+    assert [[path.name for path in folder.iterdir()] for folder in folders] == [["metrics.json"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["A_0001_0000.nii.gz", "B_0001_0001.nii.gz"], "two pairs have the field disp_0001_0001.nii.gz"),
+        (["A_0001_0000.nii.gz", "T1.nii.gz"], "T1.nii.gz: not named as Learn2Reg's images"),
+    ],
+)
+def test_names_are_refused_before_anything_is_registered(
+    submit: Callable, refused: Callable, small_dataset: Path, tmp_path: Path, names: list[str], said: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    for name in names:
+        shutil.copy(small_dataset / "imagesTr" / "VIRTUAL_0003_0000.nii.gz", tmp_path / "data" / name)
+    pairs = [{"fixed": name, "moving": names[0]} for name in names]
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps({"registration_val": pairs}))
+    with refused(said):
+        submit(dataset_dir=tmp_path / "data")
+    assert not (tmp_path / "out").exists()
 
 
 def test_all_that_is_asked_for_is_zipped(zipper: Callable[[], None], tmp_path: Path) -> None:
