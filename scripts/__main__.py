@@ -235,15 +235,10 @@ def samples(label_dir: str, output: str, count: int = 12, seed: int = 0) -> None
         count: number of pairs, from 1.
         seed: seed of all random numbers, from 0.
     """
-    import torch
+    given = dict(locals())
+    from scripts.report.samples import samples as run
 
-    from scripts.datasets import PairSampler
-    from scripts.report import samples_picture
-    from scripts.synthesis import LabelMapPairs, RandSynthesizePaird, label_map_files
-
-    torch.manual_seed(seed)
-    dataset = LabelMapPairs(label_map_files(label_dir), RandSynthesizePaird())
-    samples_picture(output, [dataset[index]["image"].numpy() for index in PairSampler(dataset, count)])
+    run(**given)
 
 
 def safetensors(weights: str, output: str) -> None:

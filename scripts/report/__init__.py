@@ -8,7 +8,6 @@ from scripts.report.commands import Reuse, reuse_commands
 from scripts.report.curve import loss_curve
 from scripts.report.learning import learning_curves
 from scripts.report.page import registration_report
-from scripts.report.samples import samples_picture
 from scripts.report.verdict import judge
 
 __all__ = [
@@ -18,5 +17,4 @@ __all__ = [
     "loss_curve",
     "registration_report",
     "reuse_commands",
-    "samples_picture",
 ]

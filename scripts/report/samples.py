@@ -5,14 +5,24 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from scripts.datasets import PairSampler
 from scripts.report.style import BACKGROUND
+from scripts.synthesis import LabelMapPairs, RandSynthesizePaird, label_map_files
 
 _COLUMNS = 4  # pairs in a row
 _AXES = (2, 1, 0)  # array axes across the axial, coronal and sagittal plane, one for each pair in turn
+
+
+def samples(label_dir: str, output: str, count: int, seed: int) -> None:
+    """Draw pictures of virtual pairs: see `samples` in `scripts/__main__.py`."""
+    torch.manual_seed(seed)
+    dataset = LabelMapPairs(label_map_files(label_dir), RandSynthesizePaird())
+    samples_picture(output, [dataset[index]["image"].numpy() for index in PairSampler(dataset, count)])
 
 
 def samples_picture(path: str | os.PathLike[str], pairs: Sequence[NDArray]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.report import samples_picture
+from scripts.report.samples import samples_picture
 
 
 def pixels(path: Path) -> np.ndarray:
