@@ -7,7 +7,7 @@ given, raw scans with landmarks, prepared by the inference pipeline.
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from itertools import permutations
 from pathlib import Path
@@ -34,10 +34,12 @@ from scripts.registration import (
     PreparedPair,
     advanced,
     fuse,
+    json_sha256,
     landmark_error,
+    source_digest,
     start_registration,
 )
-from scripts.runtime import InputError, supports_bf16, timed
+from scripts.runtime import InputError, bundle_version, supports_bf16, timed
 from scripts.spatial import compose
 
 INFERENCE = "configs/inference.json"
@@ -51,11 +53,14 @@ class Case(NamedTuple):
 
     Attributes:
         name: names of the fixed and the moving scan, joined by an underscore.
+        data: SHA-256 of all that a measurement depends on beside the method: content of the pair's files, labels to
+            score, preprocessing, version of the bundle.
         load: function that returns `image`, fixed and moving, `(2, X, Y, Z)` in [0, 1], its `grid`, and other inputs of
             the study's metrics.
     """
 
     name: str
+    data: str
     load: Callable[[], Item]
 
 
@@ -90,7 +95,7 @@ def compare(
     """Compare methods on a dataset, on the CPU, and write `comparison.csv` and `comparison.md`.
 
     A row of the CSV is written as soon as it is measured. A second run with the same folder measures only rows that are
-    missing, and those whose weights or network have changed.
+    missing, and those whose weights, network or data have changed, or that another version of the bundle has measured.
 
     Args:
         dataset_dir: Learn2Reg dataset; use one `output_dir` for each.
@@ -118,8 +123,8 @@ def compare(
     studies = _studies(config, dataset_dir, landmarks_dir, pairs, compared)
     for study in studies:
         carry_out(study, results)
-    pair_names = {study.name: [case.name for case in study.cases] for study in studies}
-    write_markdown(Path(output_dir) / "comparison.md", comparison_text(results.rows, compared, pair_names))
+    pairs_of = {study.name: {case.name: case.data for case in study.cases} for study in studies}
+    write_markdown(Path(output_dir) / "comparison.md", comparison_text(results.rows, compared, pairs_of))
 
 
 def carry_out(study: Study, results: Results) -> None:
@@ -131,7 +136,7 @@ def carry_out(study: Study, results: Results) -> None:
     """
     warm = False
     for case in study.cases:
-        missing = [method for method in study.methods if not results.has(study.name, case.name, method)]
+        missing = [method for method in study.methods if not results.has(study.name, case.name, case.data, method)]
         if not missing:
             continue
         item = case.load()
@@ -141,17 +146,20 @@ def carry_out(study: Study, results: Results) -> None:
         for method in missing:
             field, times = _timed(method, item)
             metrics = study.measure(item, method, field) | times
-            results.add(study.name, case.name, method, metrics)
+            results.add(study.name, case.name, case.data, method, metrics)
             shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             print(f"{study.name} {case.name}, {method.name}: {shown}", flush=True)
 
 
-def dataset_cases(pairs: Sequence[dict[str, Any]], preprocessing: Callable[..., Any]) -> list[Case]:
+def dataset_cases(
+    pairs: Sequence[dict[str, Any]], preprocessing: Callable[..., Any], settings: Mapping[str, Any]
+) -> list[Case]:
     """Cases of a dataset's pairs. The dataset is read and preprocessed when the first case is loaded.
 
     Args:
         pairs: pairs of the dataset, as `validation_pairs` returns them.
         preprocessing: transform of the scans in the config.
+        settings: what the measurements depend on beside the files, ready for JSON.
     """
     dataset = cache(lambda: PairDataset(pairs, preprocessing))
 
@@ -165,15 +173,20 @@ def dataset_cases(pairs: Sequence[dict[str, Any]], preprocessing: Callable[..., 
         return tensors | {"grid": grid}
 
     names = ["_".join(scan_name(pair[role]["image"]) for role in ROLES) for pair in pairs]
-    return [Case(name, partial(load, index)) for index, name in enumerate(names)]
+    digest = cache(source_digest)  # many pairs share a scan
+    data = [_data({role: {k: digest(p) for k, p in pair[role].items()} for role in ROLES}, settings) for pair in pairs]
+    return [Case(name, data[index], partial(load, index)) for index, name in enumerate(names)]
 
 
-def landmark_cases(folder: str | Path, prepare: Callable[[Job], PreparedPair]) -> list[Case]:
+def landmark_cases(
+    folder: str | Path, prepare: Callable[[Job], PreparedPair], settings: Mapping[str, Any]
+) -> list[Case]:
     """Cases of all ordered pairs of the scans in a folder.
 
     Args:
         folder: folder of `NAME_T1.nii.gz` and `NAME_landmarks.csv`.
         prepare: steps of the inference pipeline from a job to the network's grid.
+        settings: what the measurements depend on beside the files, ready for JSON.
 
     Raises:
         InputError: if there are fewer than two scans, or landmarks are missing.
@@ -191,7 +204,11 @@ def landmark_cases(folder: str | Path, prepare: Callable[[Job], PreparedPair]) -
         pair = prepare(Job(name=f"{fixed}_{moving}", folder="", fixed=files[fixed], moving=files[moving]))
         return {"image": torch.from_numpy(pair.image), "grid": pair.grid, "pair": pair}
 
-    return [Case(f"{fixed}_{moving}", partial(load, fixed, moving)) for fixed, moving in permutations(people, 2)]
+    digests = {name: [source_digest(scan.image), source_digest(scan.landmarks)] for name, scan in files.items()}
+    return [
+        Case(f"{fixed}_{moving}", _data([digests[fixed], digests[moving]], settings), partial(load, fixed, moving))
+        for fixed, moving in permutations(people, 2)
+    ]
 
 
 def validation_metrics(item: Item, method: Method, field: Tensor, labels: Sequence[int]) -> Metrics:
@@ -238,18 +255,26 @@ def _studies(
     config: ConfigParser, dataset_dir: str, landmarks_dir: str | None, count: int | None, methods: Sequence[Method]
 ) -> list[Study]:
     preprocessing = config.get_parsed_content("validate#preprocessing")
-    validation = dataset_cases(validation_pairs(dataset_dir)[:count], preprocessing)
-    measure = partial(validation_metrics, labels=list(config.get_parsed_content("labels")))
+    labels = list(config.get_parsed_content("labels"))
+    settings = {"preprocessing": config["validate#preprocessing"], "labels": labels}
+    validation = dataset_cases(validation_pairs(dataset_dir)[:count], preprocessing, settings)
+    measure = partial(validation_metrics, labels=labels)
     studies = [Study("validation", validation, methods, measure)]
     fast = [method for method in methods if method.kind != "syn_cc"]
     rescans = _rescans(dataset_dir)[:count]
     if rescans:
-        studies.append(Study("rescan", dataset_cases(rescans, preprocessing), fast, rescan_metrics))
+        studies.append(Study("rescan", dataset_cases(rescans, preprocessing, settings), fast, rescan_metrics))
     if landmarks_dir is not None:
         inference = ConfigParser(ConfigParser.load_config_file(INFERENCE))
-        cases = landmark_cases(landmarks_dir, inference.get_parsed_content("preprocessing#step"))[:count]
+        prepare = inference.get_parsed_content("preprocessing#step")
+        cases = landmark_cases(landmarks_dir, prepare, {"preprocessing": inference["preprocessing"]})[:count]
         studies.append(Study("landmarks", cases, fast, landmark_metrics))
     return studies
+
+
+def _data(digests: Any, settings: Mapping[str, Any]) -> str:
+    """The `data` of a case. Another version of the bundle may align and measure otherwise."""
+    return json_sha256([digests, settings, bundle_version()])
 
 
 def _rescans(dataset_dir: str) -> list[dict[str, dict[str, str]]]:

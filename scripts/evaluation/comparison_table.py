@@ -16,6 +16,7 @@ from scripts.runtime import InputError
 Row = dict[str, Any]
 
 _KEYS = ("study", "pair", "method", "weights", "network")
+_DATA = "data"  # a key, too, which tables of versions before 0.9 do not have
 _COLUMNS = (
     "dice",
     "hd95",
@@ -39,8 +40,8 @@ class Results:
     """Rows of metrics, each written to the file as soon as it is added, after those that the file has already.
 
     Args:
-        path: CSV file with the columns `study`, `pair`, `method`, `weights` (SHA-256 of the file), `network`, then
-            the metrics.
+        path: CSV file with the columns `study`, `pair`, `method`, `weights` (SHA-256 of the file), `network`, `data`
+            (see `comparison.Case`), then the metrics.
 
     Raises:
         InputError: if the file exists and is no such table.
@@ -50,13 +51,14 @@ class Results:
         self.path = path
         self.rows = _read(path)
 
-    def has(self, study: str, pair: str, method: Method) -> bool:
-        """Whether there is a row of this pair and method, with the same weights in the same network."""
-        return any(row["pair"] == pair and _same(row, study, method) for row in self.rows)
+    def has(self, study: str, pair: str, data: str, method: Method) -> bool:
+        """Whether there is a row of this pair and method, with the same data, and the same weights in one network."""
+        return any(row["pair"] == pair and row[_DATA] == data and _same(row, study, method) for row in self.rows)
 
-    def add(self, study: str, pair: str, method: Method, metrics: Mapping[str, float]) -> None:
+    def add(self, study: str, pair: str, data: str, method: Method, metrics: Mapping[str, float]) -> None:
         """Add a row and write the file."""
         key = dict(zip(_KEYS, (study, pair, method.name, method.weights, method.network), strict=True))
+        key[_DATA] = data
         # Read again: another run may have added rows since.
         self.rows = [*_read(self.path), {**key, **metrics}]
 
@@ -68,17 +70,19 @@ class Results:
         write_complete(self.path, write)
 
 
-def comparison_text(rows: Sequence[Row], methods: Sequence[Method], studies: Mapping[str, Sequence[str]]) -> str:
+def comparison_text(rows: Sequence[Row], methods: Sequence[Method], studies: Mapping[str, Mapping[str, str]]) -> str:
     """The tables in Markdown.
 
     Args:
         rows: rows of `Results`.
         methods: methods to show, in this order.
-        studies: name of each study and the names of its pairs.
+        studies: name of each study, and the names of its pairs with their data.
     """
     shown = {
         study: {
-            method.name: {row["pair"]: row for row in rows if row["pair"] in pairs and _same(row, study, method)}
+            method.name: {
+                row["pair"]: row for row in rows if row[_DATA] == pairs.get(row["pair"]) and _same(row, study, method)
+            }
             for method in methods
         }
         for study, pairs in studies.items()
@@ -91,7 +95,7 @@ def comparison_text(rows: Sequence[Row], methods: Sequence[Method], studies: Map
     ]
     for study, by_method in shown.items():
         metric, title = _PAIR_BY_PAIR[study]
-        parts.append(f"## {title}\n\n{_pair_by_pair(by_method, studies[study], metric)}")
+        parts.append(f"## {title}\n\n{_pair_by_pair(by_method, list(studies[study]), metric)}")
     weights = [f"- {method.name}: {method.weights}" for method in methods if method.weights]
     return "\n".join([*parts, *(["## Weights, sha256\n", *weights] if weights else [])]) + "\n"
 
@@ -144,7 +148,7 @@ def _mean_and_std(summary: Mapping[str, float] | None, form: str) -> str:
 
 def _floats(row: Row) -> Row:
     """The metrics of a row."""
-    return {name: value for name, value in row.items() if name not in _KEYS}
+    return {name: value for name, value in row.items() if name not in (*_KEYS, _DATA)}
 
 
 def _read(path: Path) -> list[Row]:
@@ -155,8 +159,10 @@ def _read(path: Path) -> list[Row]:
             reader = csv.DictReader(file)
             if not set(_KEYS) <= set(reader.fieldnames or ()):
                 raise ValueError
+            texts = (*_KEYS, _DATA)
             return [
-                {key: cell if key in _KEYS else float(cell) for key, cell in row.items() if key in _KEYS or cell}
+                {_DATA: ""}
+                | {key: cell if key in texts else float(cell) for key, cell in row.items() if key in texts or cell}
                 for row in reader
             ]
     except (OSError, ValueError, TypeError) as error:

@@ -3,7 +3,7 @@
 
 from scripts.io.configs import read_configs
 from scripts.io.field_formats import read_transform, write_transform
-from scripts.io.files import FilePath, check_is_text, existing_file, file_sha256, read_json
+from scripts.io.files import FilePath, check_is_text, existing_file, file_sha256, outline_sha256, read_json
 from scripts.io.headers import find_space, read_grid
 from scripts.io.images import IN_MEMORY, ImageSource, image_files, open_image, source_name
 from scripts.io.itk import save_affine, save_composite
@@ -41,6 +41,7 @@ __all__ = [
     "nifti_image",
     "open_image",
     "open_series",
+    "outline_sha256",
     "print_summary",
     "read_checkpoint",
     "read_configs",

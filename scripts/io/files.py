@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from scripts.runtime import InputError, first_line
 
 FilePath = str | os.PathLike[str]
 
+_BLOCK = 4096  # bytes of each part of an outline
 _START = 1024  # bytes that tell what a file is
 _ANNEX = "annex/objects/"  # in the path of every content that git-annex keeps
 _POINTERS = (  # how a small text that stands for a file begins, and what fetches the file
@@ -111,6 +113,26 @@ def read_json(path: FilePath) -> Any:
         return json.loads(existing_file(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a JSON file ({first_line(error)}); repair it") from error
+
+
+def outline_sha256(paths: Iterable[FilePath]) -> str:
+    """SHA-256 of an outline of many files, in their order: size, beginning, middle and end of each.
+
+    It tells other scans from those of an earlier run without reading all of them. At the end of a `.gz` is a checksum
+    of all that it holds.
+
+    Raises:
+        InputError: if a file cannot be read, see `existing_file`.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        with existing_file(path).open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            digest.update(str(size).encode())
+            for start in (0, size // 2, max(0, size - _BLOCK)):
+                stream.seek(start)
+                digest.update(stream.read(_BLOCK))
+    return digest.hexdigest()
 
 
 def file_sha256(path: FilePath) -> str:

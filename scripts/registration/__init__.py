@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What configs/inference.json names: jobs, the typed pair, steps, refinement, measuring, saving."""
 
-from scripts.registration.fingerprint import described_init, described_network
+from scripts.registration.fingerprint import described_init, described_network, json_sha256, source_digest
 from scripts.registration.jobs import registration_jobs, shared_jobs
 from scripts.registration.measuring import landmark_error, measure
 from scripts.registration.outcomes import Attempt, Outcomes
@@ -76,6 +76,7 @@ __all__ = [
     "interpolation_mode",
     "invert",
     "jacobian",
+    "json_sha256",
     "landmark_error",
     "measure",
     "moved_image",
@@ -95,6 +96,7 @@ __all__ = [
     "save_registration",
     "save_submission",
     "shared_jobs",
+    "source_digest",
     "start_registration",
     "submission_fields",
     "to_network_grid",

@@ -63,8 +63,12 @@ def settings_digests(settings: Mapping[str, Any]) -> Digests:
         `version` of the bundle, and `settings`. Another version may align, move and judge otherwise, and a table of
         many pairs would mix the results of two.
     """
-    text = json.dumps(_without_paths(settings), sort_keys=True)
-    return {"version": bundle_version(), "settings": _text_sha256(text)}
+    return {"version": bundle_version(), "settings": json_sha256(_without_paths(settings))}
+
+
+def json_sha256(value: Any) -> str:
+    """SHA-256 of a value that JSON can hold."""
+    return _text_sha256(json.dumps(value, sort_keys=True))
 
 
 def described_init(init: str) -> str | dict[str, str]:

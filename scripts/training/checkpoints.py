@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from scripts.io import load_weights, read_checkpoint, whole_file
+from scripts.io import image_files, load_weights, outline_sha256, read_checkpoint, whole_file
 from scripts.runtime import InputError, rank
 
 logger = logging.getLogger(__name__)
@@ -61,12 +61,17 @@ class LastCheckpoint:
         objects: objects by name, each with `state_dict` and `load_state_dict`. The sampler belongs to them, since it
             knows the rest of an unfinished epoch. Epoch, iteration and random state are added to them.
         resume: whether the checkpoint is restored when the training starts.
+        data: paths of the scans of training and validation, nested in any way. A training on other scans is not
+            resumed: the pairs of an unfinished epoch would be others, and the best metric so far one of other pairs.
     """
 
-    def __init__(self, path: str | os.PathLike[str], objects: Mapping[str, Any], resume: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], objects: Mapping[str, Any], resume: bool = False, data: Any = ()
+    ) -> None:
         self.path = Path(path)
         self.objects = {**objects, "random_state": RandomState()}
         self.resume = resume
+        self.data = outline_sha256(file for path in _paths(data) for file in image_files(path))
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
@@ -91,13 +96,14 @@ class LastCheckpoint:
 
     def _save(self, epoch: int, iteration: int) -> None:
         states = {name: value.state_dict() for name, value in self.objects.items()}
-        _write({**states, "epoch": epoch, "iteration": iteration}, self.path)
+        _write({**states, "epoch": epoch, "iteration": iteration, "data": self.data}, self.path)
 
     def restore(self, engine: Engine) -> None:
         """Restore the objects, epoch and iteration from the checkpoint.
 
         Raises:
-            InputError: if the file is unreadable, does not fit the training, or all its epochs are done.
+            InputError: if the file is unreadable, does not fit the training, or all its epochs are done, or if the
+                training was on other scans.
         """
         states = read_checkpoint(self.path)
         missing = sorted({"epoch", "iteration", *self.objects} - states.keys())
@@ -105,6 +111,11 @@ class LastCheckpoint:
             raise InputError(f"{self.path}: not a training checkpoint, it lacks {', '.join(missing)}")
         if engine.state.max_epochs is not None and states["epoch"] >= engine.state.max_epochs:
             raise InputError(f"{self.path}: all {states['epoch']} epochs are done; add a larger --max_epochs")
+        if states.get("data", self.data) != self.data:  # checkpoints of versions before 0.9 do not tell
+            raise InputError(
+                f"{self.path}: the training was on other scans, or on other files of them; resume it with those, or "
+                "train anew from its model.pt: --weights, and another --output_dir"
+            )
         for name, value in self.objects.items():
             if isinstance(value, nn.Module):
                 load_weights(value, self.path, name)
@@ -147,6 +158,15 @@ class BestModel:
     def load_state_dict(self, state: Mapping[str, float | None]) -> None:
         """Restore the best metric so far."""
         self.best = state["best"]
+
+
+def _paths(nested: Any) -> Iterator[str | os.PathLike[str]]:
+    """All paths in nested lists and dictionaries, in their order."""
+    if isinstance(nested, str | os.PathLike):
+        yield nested
+    else:
+        for item in nested.values() if isinstance(nested, Mapping) else nested:
+            yield from _paths(item)
 
 
 def _write(content: Any, path: Path) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The figures of the studies of a comparison, by fields that are known."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import torch
 from monai.transforms import Compose
 from torch import Tensor
 
+from scripts.datasets.learn2reg import validation_pairs
 from scripts.evaluation.baselines import Method, affine_only
 from scripts.evaluation.comparison import (
+    dataset_cases,
     landmark_cases,
     landmark_metrics,
     rescan_metrics,
@@ -86,7 +89,7 @@ def test_landmarks_of_raw_scans_meet_under_the_right_field(head: Callable, grid_
     def prepare(job: Job) -> PreparedPair:
         return to_network_grid(align_pair(read_pair(job), np.eye(4), 0), 4, 2.0, [1, 1, 1])
 
-    cases = landmark_cases(tmp_path, prepare)
+    cases = landmark_cases(tmp_path, prepare, {})
     assert [case.name for case in cases] == ["a_b", "b_a"]
     for case, sign in zip(cases, (1, -1), strict=True):
         item = case.load()
@@ -103,4 +106,31 @@ def test_landmarks_that_are_missing_are_named(tmp_path: Path, refused: Callable)
     for name in ("a", "b"):
         (tmp_path / f"{name}_T1.nii.gz").write_bytes(b"x")
     with refused("a_landmarks.csv", "no such file"):
-        landmark_cases(tmp_path, Compose([]))
+        landmark_cases(tmp_path, Compose([]), {})
+
+
+def test_other_files_or_settings_are_other_data(tmp_path: Path, odd_dataset: Path) -> None:
+    folder = shutil.copytree(odd_dataset, tmp_path / "dataset")
+    pair = validation_pairs(folder)[0]
+    seen = []
+
+    def note(settings: dict | None = None) -> None:
+        seen.append(dataset_cases([pair], Compose([]), settings or {"labels": [1]})[0].data)
+
+    note()
+    note({"labels": [1, 2]})
+    for path in (pair["moving"]["label"], pair["fixed"]["keypoints"], pair["fixed"]["image"]):
+        with open(path, "ab") as file:
+            file.write(b"\n")
+        note()
+    assert len(set(seen)) == 5
+
+
+def test_other_landmarks_are_other_data(tmp_path: Path) -> None:
+    for name in ("a_T1.nii.gz", "b_T1.nii.gz", "a_landmarks.csv", "b_landmarks.csv"):
+        (tmp_path / name).write_text(name)
+    before = {case.name: case.data for case in landmark_cases(tmp_path, Compose([]), {})}
+    (tmp_path / "b_landmarks.csv").write_text("changed")
+    after = {case.name: case.data for case in landmark_cases(tmp_path, Compose([]), {})}
+    assert before["a_b"] != before["b_a"]
+    assert all(before[name] != after[name] for name in before)

@@ -46,7 +46,7 @@ def toy_study(methods: list[Method], calls: list[str], pairs: str = "pq") -> Stu
         calls.append(name)
         return {"image": torch.rand(2, 4, 4, 4), "grid": Grid((4, 4, 4), np.eye(4))}
 
-    cases = [Case(name, lambda name=name: load(name)) for name in pairs]
+    cases = [Case(name, "d", lambda name=name: load(name)) for name in pairs]
     return Study("validation", cases, methods, lambda item, method, field: {"dice": 0.5})
 
 
@@ -76,7 +76,7 @@ def field(image, affine):
     rows.append("row")
     return affine_only(image, affine) if len(rows) < 4 else os.kill(os.getpid(), signal.SIGKILL)
 rows, item = [], {"image": torch.zeros(2, 4, 4, 4), "grid": Grid((4, 4, 4), numpy.eye(4))}
-cases = [Case(name, lambda: item) for name in "pq"]
+cases = [Case(name, "d", lambda: item) for name in "pq"]
 methods = [Method("affine", name, "", "", field) for name in ("one", "two")]
 study = Study("validation", cases, methods, lambda *_: {"dice": 0.5})
 carry_out(study, Results(Path(sys.argv[1])))
@@ -97,31 +97,43 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 def test_a_run_killed_while_it_writes_keeps_the_rows_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = Results(tmp_path / "comparison.csv")
-    results.add("validation", "p", AFFINE, {"dice": 0.5})
+    results.add("validation", "p", "d", AFFINE, {"dice": 0.5})
     before = results.path.read_bytes()
     monkeypatch.setattr(os, "replace", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        results.add("validation", "q", AFFINE, {"dice": 0.6})
+        results.add("validation", "q", "d", AFFINE, {"dice": 0.6})
     assert results.path.read_bytes() == before
     assert [row["pair"] for row in Results(results.path).rows] == ["p"]
 
 
 def test_rows_of_another_run_at_the_same_time_are_kept(tmp_path: Path) -> None:
     ours, theirs = (Results(tmp_path / "comparison.csv") for _ in range(2))
-    ours.add("validation", "p", AFFINE, {"dice": 0.5, "cpu_seconds": 1.25})
-    theirs.add("rescan", "p", AFFINE, {"displacement_mm": 0.1})
+    ours.add("validation", "p", "d", AFFINE, {"dice": 0.5, "cpu_seconds": 1.25})
+    theirs.add("rescan", "p", "d", AFFINE, {"displacement_mm": 0.1})
     found = Results(tmp_path / "comparison.csv")
     assert [row["study"] for row in found.rows] == ["validation", "rescan"]
     assert found.rows[0]["cpu_seconds"] == 1.25 and "cpu_seconds" not in found.rows[1]
-    assert found.has("rescan", "p", AFFINE) and not found.has("rescan", "p", AFFINE._replace(weights="0"))
+    assert found.has("rescan", "p", "d", AFFINE) and not found.has("rescan", "p", "d", AFFINE._replace(weights="0"))
+    assert not found.has("rescan", "p", "other data", AFFINE)
+
+
+def test_a_table_of_an_earlier_version_is_kept_and_measured_anew(tmp_path: Path) -> None:
+    path = tmp_path / "comparison.csv"
+    path.write_text("study,pair,method,weights,network,dice\nvalidation,p,affine,,,0.25\n")
+    results = Results(path)
+    assert not results.has("validation", "p", "d", AFFINE)
+    results.add("validation", "p", "d", AFFINE, {"dice": 0.5})
+    assert [row["dice"] for row in read_rows(tmp_path)] == ["0.25", "0.5"]
+    assert "| affine | 1 | 0.5000" in comparison_text(Results(path).rows, [AFFINE], {"validation": {"p": "d"}})
 
 
 def test_summary_is_over_the_pairs_that_are_done(tmp_path: Path) -> None:
     results, methods = Results(tmp_path / "c.csv"), counting([], "syn", "ours")
     for pair, method, dice, cpu in (("p", 0, 0.5, 60), ("p", 1, 0.6, 12), ("q", 0, 0.6, 100), ("r", 1, 0.8, 48)):
-        results.add("validation", pair, methods[method], {"dice": dice, "cpu_seconds": cpu})
-    results.add("validation", "elsewhere", methods[1], {"dice": 0.0, "cpu_seconds": 1})
-    lines = comparison_text(results.rows, methods, {"validation": ["p", "q", "r"]}).splitlines()
+        results.add("validation", pair, "d", methods[method], {"dice": dice, "cpu_seconds": cpu})
+    results.add("validation", "elsewhere", "d", methods[1], {"dice": 0.0, "cpu_seconds": 1})
+    results.add("validation", "q", "earlier data", methods[1], {"dice": 0.0, "cpu_seconds": 1})
+    lines = comparison_text(results.rows, methods, {"validation": dict.fromkeys("pqr", "d")}).splitlines()
     # The ratio is that of p, the pair that both have.
     assert "| syn | 2 | 0.5500 ± 0.0500 | 80.0 ± 20.0 | 1.00 |" in lines
     assert "| ours | 2 | 0.7000 ± 0.1000 | 30.0 ± 18.0 | 0.20 |" in lines

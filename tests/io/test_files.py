@@ -18,6 +18,7 @@ from scripts.io import (
     load_keypoints,
     load_weights,
     open_series,
+    outline_sha256,
     read_grid,
     read_label,
     read_points,
@@ -172,6 +173,22 @@ def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (tmp_path / "scan.nii").write_bytes(b"content")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert existing_file("~/scan.nii") == tmp_path / "scan.nii"
+
+
+def test_outline_tells_files_apart_by_what_is_anywhere_in_their_main_parts(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 400
+    changed = {"": content}
+    for place in (0, len(content) // 2 + 5, len(content) - 1):
+        changed[str(place)] = content[:place] + b"x" + content[place + 1 :]
+    changed["longer"] = content + b"\0"
+    for name, text in changed.items():
+        (tmp_path / f"file{name}").write_bytes(text)
+    files = [tmp_path / f"file{name}" for name in changed]
+    assert len({outline_sha256([file]) for file in files}) == len(files)
+    assert outline_sha256(files) != outline_sha256(files[::-1])
+    copy = tmp_path / "elsewhere"
+    copy.write_bytes(content)
+    assert outline_sha256([copy]) == outline_sha256(files[:1])
 
 
 def test_sha256_is_that_of_the_whole_file(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_checkpoint_is_read_without_unpickling(tmp_path: Path) -> None:
     optimizer.step()
     LastCheckpoint(tmp_path / "last.pt", {"network": network, "optimizer": optimizer}).save(Engine(lambda *_: None))
     content = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert {"network", "optimizer", "random_state", "epoch", "iteration"} == content.keys()
+    assert {"network", "optimizer", "random_state", "epoch", "iteration", "data"} == content.keys()
 
 
 def test_checkpoint_includes_changes_of_later_handlers(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -126,7 +127,8 @@ def resume(run_bundle: Callable, short_training: dict, dataset: Path) -> Callabl
     """`resume(folder, max_epochs=5, ...)`: go on with the short training in that folder."""
 
     def run(folder: Path, **options: Any) -> None:
-        run_bundle("train", dataset_dir=dataset, output_dir=folder, resume=True, **{**short_training, **options})
+        given = {"dataset_dir": dataset, "output_dir": folder, **short_training, **options}
+        run_bundle("train", resume=True, **given)
 
     return run
 
@@ -145,6 +147,30 @@ def test_resume_of_a_finished_training_says_so(resume: Callable, refused: Callab
 def test_resume_with_another_network_names_what_differs(resume: Callable, refused: Callable, trained: Path) -> None:
     with refused(trained / "last.pt", "does not fit the network", "other shape", "encoder"):
         resume(trained, max_epochs=5, overrides={"network_def#channels": [8, 8, 16]})
+
+
+@pytest.mark.parametrize("kind", ["imagesTr", "labelsTr"])
+def test_resume_on_other_scans_is_refused(
+    resume: Callable, refused: Callable, trained: Path, dataset: Path, tmp_path: Path, kind: str
+) -> None:
+    moved = shutil.copytree(dataset, tmp_path / "moved")
+    before = shutil.copytree(trained, tmp_path / "training")
+    resume(before, dataset_dir=moved, max_epochs=5)  # the same files in another place
+    scans = sorted((moved / kind).iterdir())
+    shutil.copy(scans[0], scans[-1])  # of the validation
+    checkpoint = (before / "last.pt").read_bytes()
+    with refused(before / "last.pt", "was on other scans", "--weights"):
+        resume(before, dataset_dir=moved, max_epochs=6)
+    assert (before / "last.pt").read_bytes() == checkpoint
+
+
+def test_checkpoint_of_an_earlier_version_is_resumed(resume: Callable, trained: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(trained, tmp_path / "training")
+    content = read_checkpoint(folder / "last.pt")
+    del content["data"]
+    torch.save(content, folder / "last.pt")
+    resume(folder, max_epochs=5)
+    assert len(read_history(folder)) == 5
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
