@@ -2,6 +2,7 @@
 """What files say: images, labels, masks, points, transforms and weights, read with one policy and written whole."""
 
 from scripts.io.configs import read_configs
+from scripts.io.csv_files import cells_by_column, read_csv
 from scripts.io.field_formats import read_transform, write_transform
 from scripts.io.files import FilePath, check_is_text, existing_file, file_sha256, outline_sha256, read_json
 from scripts.io.headers import find_space, read_grid
@@ -27,6 +28,7 @@ __all__ = [
     "Scan",
     "Series",
     "as_positions",
+    "cells_by_column",
     "check_folder",
     "check_is_text",
     "check_output",
@@ -45,6 +47,7 @@ __all__ = [
     "print_summary",
     "read_checkpoint",
     "read_configs",
+    "read_csv",
     "read_grid",
     "read_json",
     "read_label",

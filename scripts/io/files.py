@@ -109,8 +109,9 @@ def read_json(path: FilePath) -> Any:
     Raises:
         InputError: if it cannot be read (see `existing_file`), or is no JSON.
     """
+    file = existing_file(path)
     try:
-        return json.loads(existing_file(path).read_text(encoding="utf-8-sig"))
+        return json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a JSON file ({first_line(error)}); repair it") from error
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Landmarks in CSV files: this project's, ANTs', tables of 3 columns; 3D Slicer's `.fcsv` is read, too.
+"""Landmarks in CSV files: this project's, ANTs', tables of 3 columns; also 3D Slicer's `.fcsv` and `.mrk.json`.
 
 Which columns hold the position, and in which space, the header says: `x, y, z`, alone or as in `x_ras_mm`, `x_lps`;
 `R, A, S`; `L, P, S`. ANTs' header `x,y,z,t` means LPS. Other columns stay as they are.
+Where commas do not separate the cells, numbers may have decimal commas; what is written has commas and decimal points.
 """
 
 import csv
@@ -10,7 +11,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import TextIO
 
@@ -18,14 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.geometry import LPS_SIGNS
+from scripts.io.csv_files import CsvFile, cells_by_column, read_csv
 from scripts.io.files import FilePath, existing_file
+from scripts.io.slicer import fcsv_columns, fcsv_space, is_json, read_markups
 from scripts.io.writing import write_complete
 from scripts.runtime import InputError
 
 _SIGNS = {"ras": np.ones(3), "lps": LPS_SIGNS}
 _AXIS = re.compile(r"(?P<axis>[xyz])(?P<kind>(_(?P<space>ras|lps))?(_mm)?)")
 _NAMES = ("name", "label", "id")
-_SLICER_SPACES = {"0": "ras", "ras": "ras", "1": "lps", "lps": "lps"}
 
 
 @dataclass(frozen=True)
@@ -53,41 +54,41 @@ class Points:
         names: name of each landmark; its number, from 1, where the file has none.
         positions: `(N, 3)` float64, RAS mm.
         table: layout and other columns of the file, for writing; `dataclasses.replace(points, positions=...)` keeps it.
+        named: whether the names are those of a file, and not numbers.
+        warnings: what was left out, one line each.
     """
 
     names: list[str]
     positions: NDArray[np.float64]
     table: Table | None = None
+    named: bool = True
+    warnings: tuple[str, ...] = ()
 
 
 def read_points(path: FilePath, space: str | None = None) -> Points:
     """Read landmarks.
 
     Args:
-        path: path of a CSV file with a header as above, or of rows of 3 numbers alone; or of a `.fcsv`.
-        space: space of the positions, `ras` or `lps`; by default what the header says, or else RAS.
+        path: path of a CSV file with a header as above, or of rows of 3 numbers alone; or of a point list of 3D Slicer,
+            `.fcsv` or `.mrk.json`.
+        space: space of the positions, `ras` or `lps`; by default what the file says, or else RAS.
 
     Raises:
-        InputError: if the file is missing or is no such table of finite numbers, or if its header says another space.
+        InputError: if the file is missing or is no such table of finite numbers, or if it says another space.
     """
     _check_space(space, path)
-    lines = _lines(path)
-    comments = [line[1:].strip() for line in takewhile(lambda line: line.startswith("#"), lines)]
-    rows = _rows(lines[len(comments) :], path)
-    if comments:
-        rows = _slicer_rows(comments, rows, path)
-    header = not all(_is_number(cell) for cell in rows[0])
-    names = [cell.strip() for cell in rows.pop(0)] if header else ["x", "y", "z"]
-    columns = _columns(names, rows, path)
-    axes, stated, usual = _axes(names, path)
-    if comments:
-        stated = _slicer_space(comments, path)
-    if space and stated and space != stated:
-        raise InputError(f"{path}: holds {stated.upper()} positions, says its header, not {space.upper()}")
-    used = space or stated or usual
-    positions = _positions(columns, axes, path) * _SIGNS[used]
-    table = None if comments else Table(columns, axes, used, header)
-    return Points(_names(columns, len(rows)), positions, table)
+    if is_json(existing_file(path)):
+        labels, positions, stated, warnings = read_markups(path)
+        used = _space(space, stated, stated, path)
+        return _points(labels if any(labels) else [], np.array(positions) * _SIGNS[used], None, warnings)
+    file = read_csv(path)
+    if not file.rows:
+        raise InputError(f"{path}: holds no landmarks; give a CSV file with some")
+    header, cells = _header_and_cells(file, path)
+    axes, stated_by_header, usual = _axes(list(cells), path)
+    used = _space(space, fcsv_space(file.comments, path) if file.comments else stated_by_header, usual, path)
+    found = _positions(cells, axes, file.decimal_commas, path) * _SIGNS[used]
+    return _points(_names(cells), found, None if file.comments else Table(cells, axes, used, header))
 
 
 def as_positions(values: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -161,36 +162,33 @@ def _cells(values: NDArray[np.floating]) -> list[str]:
     return ["" if math.isnan(value) else f"{round(float(value), 6) + 0.0:.6f}" for value in values]
 
 
-def _lines(path: FilePath) -> list[str]:
-    try:
-        with existing_file(path).open(encoding="utf-8-sig", newline="") as file:
-            return file.readlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be opened ({error.strerror}); check its permissions") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file; give a CSV file of landmarks") from error
+def _points(
+    names: list[str], positions: NDArray[np.float64], table: Table | None, warnings: tuple[str, ...] = ()
+) -> Points:
+    """Landmarks, with numbers for names where there are none."""
+    numbers = [str(number) for number in range(1, len(positions) + 1)]
+    return Points(names or numbers, positions, table, bool(names), warnings)
 
 
-def _rows(lines: list[str], path: FilePath) -> list[list[str]]:
-    try:
-        rows = [row for row in csv.reader(lines, strict=True) if any(cell.strip() for cell in row)]
-    except csv.Error as error:
-        raise InputError(f"{path}: not a CSV file ({error}); give one of landmarks") from error
-    if not rows:
-        raise InputError(f"{path}: holds no landmarks; give a CSV file with some")
-    return rows
+def _space(wanted: str | None, stated: str | None, usual: str, path: FilePath) -> str:
+    """The space that positions are taken in."""
+    if wanted and stated and wanted != stated:
+        raise InputError(f"{path}: holds {stated.upper()} positions, as it says itself, not {wanted.upper()}")
+    return wanted or stated or usual
 
 
-def _columns(names: list[str], rows: list[list[str]], path: FilePath) -> dict[str, list[str]]:
-    if len(set(names)) < len(names):
-        raise InputError(f"{path}: two columns have the same name; rename one in its header")
-    if not rows:
+def _header_and_cells(file: CsvFile, path: FilePath) -> tuple[bool, dict[str, list[str]]]:
+    """Whether a row has the columns' names, and the cells by these names."""
+    if file.comments:
+        names = fcsv_columns(file.comments, path)
+        # 3D Slicer 5 writes two cells more
+        return False, cells_by_column(names, [row._replace(cells=row.cells[: len(names)]) for row in file.rows], path)
+    if all(_number(cell, file.decimal_commas) is not None for cell in file.rows[0].cells if cell):
+        return False, cells_by_column(["x", "y", "z"], file.rows, path)
+    cells = cells_by_column(file.rows[0].cells, file.rows[1:], path)
+    if len(file.rows) == 1:
         raise InputError(f"{path}: holds a header but no landmarks; give a CSV file with some")
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(names):
-            wanted = f"want {len(names)}: {','.join(names)}"
-            raise InputError(f"{path}: landmark {number} has {len(row)} cells, {wanted}; correct the file")
-    return {name: list(cells) for name, cells in zip(names, zip(*rows, strict=True), strict=True)}
+    return True, cells
 
 
 def _axes(names: Sequence[str], path: FilePath) -> tuple[list[str], str | None, str]:
@@ -213,46 +211,30 @@ def _axes(names: Sequence[str], path: FilePath) -> tuple[list[str], str | None, 
     return axes, space, "lps" if list(by_lower)[:4] == ["x", "y", "z", "t"] else "ras"
 
 
-def _positions(columns: Mapping[str, Sequence[str]], axes: Sequence[str], path: FilePath) -> NDArray[np.float64]:
+def _positions(
+    cells: Mapping[str, Sequence[str]], axes: Sequence[str], decimal_commas: bool, path: FilePath
+) -> NDArray[np.float64]:
     """The numbers as they stand, `(N, 3)`."""
-    rows = list(zip(*(columns[axis] for axis in axes), strict=True))
-    for number, row in enumerate(rows, 1):
-        if not all(_is_number(cell) and math.isfinite(float(cell)) for cell in row):
+    rows = list(zip(*(cells[axis] for axis in axes), strict=True))
+    positions = [[_number(cell, decimal_commas) for cell in row] for row in rows]
+    for number, (row, position) in enumerate(zip(rows, positions, strict=True), 1):
+        if not all(value is not None and math.isfinite(value) for value in position):
             raise InputError(f"{path}: landmark {number} is at {', '.join(row)}; want 3 finite numbers, in mm")
-    return np.array(rows, dtype=np.float64)
+    everything = "".join(cell for row in rows for cell in row)
+    if "," in everything and "." in everything:
+        raise InputError(f"{path}: numbers with decimal commas and with points; write all of them in one way")
+    return np.array(positions, dtype=np.float64)
 
 
-def _names(columns: Mapping[str, Sequence[str]], count: int) -> list[str]:
-    by_lower = {name.lower(): cells for name, cells in columns.items()}
-    numbers = [str(number) for number in range(1, count + 1)]
-    return list(next((by_lower[name] for name in _NAMES if name in by_lower), numbers))
+def _names(cells: Mapping[str, Sequence[str]]) -> list[str]:
+    """The first column of names that is not empty; nothing where there is none."""
+    by_lower = {name.lower(): column for name, column in cells.items()}
+    return next((list(by_lower[name]) for name in _NAMES if any(by_lower.get(name, ()))), [])
 
 
-def _is_number(cell: str) -> bool:
+def _number(cell: str, decimal_commas: bool) -> float | None:
+    """The number in a cell, or None."""
     try:
-        float(cell)
+        return float(cell.replace(",", ".") if decimal_commas else cell)
     except ValueError:
-        return False
-    return True
-
-
-def _slicer_rows(comments: Sequence[str], rows: list[list[str]], path: FilePath) -> list[list[str]]:
-    """The rows of an `.fcsv` below the header that its comments hold."""
-    header = _slicer_line(comments, "columns", path).split(",")
-    return [header, *(row[: len(header)] for row in rows)]  # 3D Slicer 5 writes two cells more
-
-
-def _slicer_line(comments: Sequence[str], key: str, path: FilePath) -> str:
-    """What a comment of an `.fcsv` says, such as `# CoordinateSystem = LPS`."""
-    for comment in comments:
-        name, _, value = comment.partition("=")
-        if name.strip() == key:
-            return value.strip()
-    raise InputError(f"{path}: no '# {key} = …' among its comments; save it anew from 3D Slicer, or give a CSV file")
-
-
-def _slicer_space(comments: Sequence[str], path: FilePath) -> str:
-    space = _slicer_line(comments, "CoordinateSystem", path)
-    if space.lower() not in _SLICER_SPACES:
-        raise InputError(f"{path}: positions in {space}; save them as RAS or LPS from 3D Slicer")
-    return _SLICER_SPACES[space.lower()]
+        return None

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registrations of a run: one pair of files, a list of pairs, or a Learn2Reg dataset."""
 
-import csv
 import json
 import os
 from collections import Counter
@@ -13,10 +12,10 @@ from typing import Any
 import torch.distributed as dist
 
 from scripts.datasets import validation_pairs
-from scripts.io import check_is_text, existing_file, read_json, scan_name, source_name
+from scripts.io import cells_by_column, check_is_text, read_csv, read_json, scan_name, source_name
 from scripts.registration.fingerprint import settings_digests, source_digest, source_digests
 from scripts.registration.pair import ROLES, Digests, ImageSources, Job
-from scripts.runtime import InputError, first_line, rank, share
+from scripts.runtime import InputError, rank, share
 
 _EXTRAS = ("mask", "label", "landmarks")
 _COLUMNS = (*ROLES, *(f"{role}_{extra}" for role in ROLES for extra in _EXTRAS), "name")
@@ -106,7 +105,6 @@ def _dataset_jobs(dataset_dir: str, section: str | None, folder: Callable[[str],
 
 
 def _listed_jobs(file: Path, folder: Callable[[str], str]) -> list[Job]:
-    existing_file(file)
     rows = _json_rows(file) if file.suffix.lower() == ".json" else _csv_rows(file)
     if not rows:
         raise InputError(f"{file}: no pairs in it; want a row for each, with fixed and moving")
@@ -130,11 +128,9 @@ def _listed_jobs(file: Path, folder: Callable[[str], str]) -> list[Job]:
 
 
 def _csv_rows(file: Path) -> Sequence[Mapping[str, Any]]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            return [row for row in csv.DictReader(stream) if any(row.values())]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: not a CSV file ({first_line(error)}); repair it") from error
+    rows = read_csv(file).rows
+    cells = cells_by_column(rows[0].cells, rows[1:], file) if rows else {}
+    return [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
 
 
 def _json_rows(file: Path) -> Sequence[Mapping[str, Any]]:

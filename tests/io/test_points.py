@@ -57,6 +57,66 @@ def test_slicer_positions_in_ras_are_taken_as_they_are(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_points(path).positions, [[-1.5, 2, 3.25], [4, 5, 6]])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name;x;y;z\r\nAC;1,5;-2,0;3,25\r\nPC;-4;-5,0;6\r\n",  # Excel, decimal commas
+        "name;x;y;z\nAC;1.5;-2.0;3.25\nPC;-4.0;-5.0;6\n",
+        "name\tx\ty\tz\nAC\t1.5\t-2\t3.25\nPC\t-4\t-5\t6\n",
+        "name\tx\ty\tz\nAC\t1,5\t-2,0\t3,25\nPC\t-4\t-5\t6\n",
+        "name x y  z\nAC  1.5   -2 3.25\nPC -4   -5 6\n",
+        'name, "x", y, z\n"AC", 1.5, "-2", 3.25\n PC , -4, -5, 6\n',
+        "sep=;\nname;x;y;z\nAC;1,5;-2;3,25\nPC;-4;-5;6\n",
+        "name,x,y,z,note;source\nAC,1.5,-2,3.25,\nPC,-4,-5,6,a;b\n",
+        "name;x;y;z;note, if any\nAC;1.5;-2;3.25;deep, medial\nPC;-4;-5;6;\n",
+        "name;x;y;z;\nAC;1.5;-2;3.25;;\nPC;-4;-5;6;\n;;;;\n",  # cells left of a table that was wider
+        "name;x;y;z\rAC;1,5;-2;3,25\rPC;-4;-5;6\r",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("name", ["points.csv", "points.tsv", "points.txt"])
+def test_table_of_any_program_and_country(tmp_path: Path, text: str, encoding: str, name: str) -> None:
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    points = read_points(tmp_path / name)
+    assert points.names == ["AC", "PC"]
+    np.testing.assert_array_equal(points.positions, RAS)
+
+
+@pytest.mark.parametrize(
+    "text", ["1,5;-2,0;3,25\n-4;-5;6", "1.5\t-2\t3.25\n-4\t-5\t6", "1,5 -2,0 3,25\n-4 -5 6\n", "1.5 -2 3.25\n -4 -5 6"]
+)
+def test_numbers_alone_of_any_country(tmp_path: Path, text: str) -> None:
+    (tmp_path / "points.txt").write_text(text)
+    points = read_points(tmp_path / "points.txt")
+    np.testing.assert_array_equal(points.positions, RAS)
+    assert not points.named
+
+
+def test_decimal_commas_are_written_as_points(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("name;x_ras;y_ras;z_ras;weight\nAC;1,5;2,0;3,25;0,5\n")
+    write_points(tmp_path / "out.csv", read_points(tmp_path / "in.csv"))
+    expected = 'name,x_ras,y_ras,z_ras,weight\nAC,1.500000,2.000000,3.250000,"0,5"\n'
+    assert (tmp_path / "out.csv").read_text() == expected
+    assert read_points(tmp_path / "out.csv").positions.tolist() == [[1.5, 2.0, 3.25]]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("x,y,z\n1,2,3\n", None),
+        ("id,x,y,z\nAC,1,2,3\n", ["AC"]),
+        ("id,label,x,y,z\n1,AC,1,2,3\n", ["AC"]),
+        ("name,label,x,y,z\n,AC,1,2,3\n", ["AC"]),
+        ("name,x,y,z\n,1,2,3\n", None),
+    ],
+)
+def test_numbers_of_rows_are_no_names(tmp_path: Path, text: str, names: list[str] | None) -> None:
+    (tmp_path / "points.csv").write_text(text)
+    points = read_points(tmp_path / "points.csv")
+    assert points.named == (names is not None)
+    assert points.names == (names or ["1"])
+
+
 @pytest.mark.parametrize("text", ["x,y,z\n-1.5,2,3.25\n4,5,6\n", "-1.5,2,3.25\n4,5,6\n"])
 def test_space_counts_where_the_header_says_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "points.csv"
@@ -76,10 +136,14 @@ def test_space_counts_where_the_header_says_none(tmp_path: Path, text: str) -> N
         ("x,y\n1,2\n", "no columns x, y, z"),
         ("x,y,z_ras\n1,2,3\n", "no columns x, y, z"),
         ("i,j,k\n1,2,3\n", "no columns x, y, z"),
-        ("x;y;z\n1;2;3\n", "no columns x, y, z"),
-        ("1,2\n3,4\n", "landmark 1 has 2 cells, want 3"),
-        ("x,y,z\n1,2,3\n1,2\n", "landmark 2 has 2 cells"),
-        ("x,y,z\n1,2,3\n1,2,3,4\n", "landmark 2 has 4 cells"),
+        ("1,2\n3,4\n", "landmark 1 is at 1, 2, ; want 3 finite numbers"),
+        ("x,y,z\n1,2,3\n1,2\n", "landmark 2 is at 1, 2, ; want 3 finite numbers"),
+        ("x,y,z\n1,2,3\n1,2,3,4\n", "line 3 has 4 cells, want 3: x, y, z"),
+        ("name,x,y,z\nAC,1,5,2,0,3,0\n", "line 2 has 7 cells, want 4: name, x, y, z"),
+        ("x;y;z\n1,5;2.5;3\n", "decimal commas and with points"),
+        ("x;y;z\n1.234,5;2;3\n", "landmark 1 is at 1.234,5, 2, 3"),
+        (b"name;x;y;z\nr\xe9gion;1;2;3\n", "not a text file in UTF-8; save it as CSV UTF-8"),
+        (b"PK\x03\x04\0\0", "an Excel workbook"),
         ("x,y,z\n1,2,3\n1,nan,3\n", "landmark 2 is at 1, nan, 3"),
         ("x,y,z\n1,2,inf\n", "landmark 1 is at"),
         ("x,y,z\n1,2,\n", "landmark 1 is at"),
@@ -200,7 +264,7 @@ def test_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 positions = st.floats(-1000, 1000)
-texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).map(str.strip).filter(bool)
 
 
 @given(

@@ -95,12 +95,37 @@ def test_a_table_of_excel_is_read(listed: Callable, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "fixed;moving;name;moving_label\na b.nii;c,d.nii;p1;\n",  # Excel, in many countries
+        "fixed\tmoving\tname\na b.nii\tc,d.nii\tp1\n",
+        'fixed, moving, name\na b.nii, "c,d.nii", p1\n',
+        '"fixed","moving","name"\r\n"a b.nii","c,d.nii","p1"\r\n',
+        "sep=;\nfixed;moving;name;\na b.nii;c,d.nii;p1;;\n;;;\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv", "pairs.txt"])
+def test_a_table_of_any_program_and_country_is_read(tmp_path: Path, text: str, encoding: str, name: str) -> None:
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    (job,) = registration_jobs(tmp_path / "out", NO_FILES, pairs=str(tmp_path / name))
+    assert job.name == "p1"
+    assert job.fixed == ImageSources(image=str(tmp_path / "a b.nii"))
+    assert job.moving == ImageSources(image=str(tmp_path / "c,d.nii"))
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         ("fixed,moving\n1/T1.nii,2/T1.nii\n3/T1.nii,4/T1.nii\n", ["2 pairs", "T1_T1", "column 'name'"]),
         ("fixed,moved\na.nii,b.nii\n", ["unknown column 'moved'", "moving"]),
         ("fixed,moving\na.nii,\n", ["pair 1", "no 'moving'"]),
-        ("fixed,moving\na.nii,b.nii,c.nii\n", ["unknown column"]),
+        ("fixed,moving\na.nii,b.nii\na.nii,b.nii,c.nii\n", ["line 3 has 3 cells, want 2: fixed, moving"]),
+        ("fixed;moving\na, left.nii;b.nii;c.nii\n", ["line 2 has 3 cells, want 2: fixed, moving"]),
+        ("fixed,moving,fixed\na.nii,b.nii,c.nii\n", ["two columns have the same name"]),
+        ('fixed,moving\n"a.nii,b.nii\n', ["not a CSV file"]),
+        ("\0\0", ["not a text file"]),
+        ("PK\x03\x04", ["an Excel workbook", "save the table as CSV"]),
         ("fixed,moving\n", ["no pairs"]),
         ("fixed,moving,name\na.nii,b.nii,../up\n", ["'../up'", "name"]),
         ({"training": []}, ["want a list", "--dataset_dir"]),
