@@ -54,6 +54,8 @@ def measure(
         **numbers,
         "affine": describe_affine(registration.affine),
     }
+    if registration.landmarks is not None:
+        metrics["landmarks"] = registration.landmarks
     if registration.refinement is not None:
         metrics["refinement"] = registration.refinement
     verdict, reasons = judge(metrics)

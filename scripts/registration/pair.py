@@ -32,7 +32,7 @@ class ImageSources:
         image: NIfTI or .mgz.
         mask: brain mask.
         label: label map.
-        landmarks: CSV of positions, RAS mm, or an array `(N, 3)`.
+        landmarks: file of `io.read_points`, or an array `(N, 3)`, RAS mm.
         keypoints: CSV in Learn2Reg's layout, voxels.
     """
 
@@ -67,7 +67,7 @@ class LoadedImage:
         scan: the image.
         mask: `(X, Y, Z)` bool, on the scan's grid.
         label: `(X, Y, Z)` int32 or uint32, on the scan's grid.
-        landmarks: `(N, 3)` float64, RAS mm.
+        landmarks: `(N, 3)` float64, RAS mm; where both images have some, row i of both is the same.
         warnings: what is odd about the files, one line each.
     """
 
@@ -87,6 +87,7 @@ class LoadedPair:
         fixed, moving: the images.
         timings: seconds and peak memory of each step so far, see `runtime.timed`.
         digests: of the files, as they were before they were read.
+        landmarks: how the landmarks of both images were matched, as `metrics.json` has it; None without such.
     """
 
     job: Job
@@ -94,6 +95,7 @@ class LoadedPair:
     moving: LoadedImage
     timings: Timings
     digests: Digests = field(default_factory=dict)
+    landmarks: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:

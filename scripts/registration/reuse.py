@@ -27,6 +27,7 @@ from scripts.io import (
     write_points,
     write_transform,
 )
+from scripts.registration.landmarks import match_landmarks, match_warnings
 from scripts.runtime import InputError
 
 Paths = str | Sequence[str]
@@ -87,11 +88,11 @@ def points(
 
     Args:
         transform: transform file, or several, as in `apply`.
-        input: CSV of landmarks, mm, in the space that the transform maps from.
+        input: file of `read_points`, mm, in the space that the transform maps from.
         output: CSV file to write, with the columns of the input.
-        space: world space of the positions in all CSV files, `ras` or `lps`; by default that of their headers, or RAS.
-        to: CSV of the same landmarks in the other space, matched by name, or by row if the names differ. Prints the
-            target registration error and adds the columns `distance_before_mm` and `distance_mm` to the output.
+        space: world space of the positions in all these files, `ras` or `lps`; by default what they say, or RAS.
+        to: file of the same landmarks in the other space, see `match_landmarks`. Prints the target registration error
+            and adds the columns `distance_before_mm` and `distance_mm` to the output.
         inverse: whether to invert the transform, so that it maps points of the moving space.
 
     Raises:
@@ -99,8 +100,8 @@ def points(
     """
     transforms = _paths(transform)
     check_output(output, [*transforms, input, *([to] if to else [])], (".csv",))
-    start = read_points(input, space)
-    target = _corresponding(start, read_points(to, space), to) if to else None
+    start = _read_points(input, space)
+    target = _partners(start, _read_points(to, space), (input, to)) if to else None
     end = replace(start, positions=composed(transforms, inverse)(start.positions))
     columns = {}
     if target is not None:
@@ -236,14 +237,23 @@ def moved_volumes(image: Series, grid: Grid, transform: Transform, mode: str) ->
         logger.warning("%s: %d voxels are NaN or infinite; taken as 0", image.path, not_finite)
 
 
-def _corresponding(start: Points, target: Points, path: str) -> NDArray[np.float64]:
+def _read_points(path: str, space: str | None) -> Points:
+    found = read_points(path, space)
+    _warn(path, found.warnings)
+    return found
+
+
+def _warn(path: str, lines: Sequence[str]) -> None:
+    for line in lines:
+        logger.warning("%s: %s", path, line)
+
+
+def _partners(start: Points, target: Points, paths: tuple[str, str]) -> NDArray[np.float64]:
     """Positions of the same landmarks in the other space, `(N, 3)`, mm; NaN for a landmark that is missing there."""
-    positions = dict(zip(target.names, target.positions, strict=True))
-    unique = len(positions) == len(target.names) and len(set(start.names)) == len(start.names)
-    if unique and not positions.keys().isdisjoint(start.names):
-        return np.array([positions.get(name, [np.nan] * 3) for name in start.names])
-    if len(start.names) == len(target.names):
-        return target.positions
-    raise InputError(
-        f"{path}: {len(target.names)} landmarks for {len(start.names)}, and no common names; name them alike"
-    )
+    matches = match_landmarks(start, target, paths)
+    for path, lines in zip(paths, match_warnings(start, target, matches), strict=True):
+        _warn(path, lines)
+    print(f"{len(matches.rows[0])} landmarks matched by {matches.by}")
+    positions = np.full(start.positions.shape, np.nan)
+    positions[matches.rows[0]] = target.positions[matches.rows[1]]
+    return positions

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from scripts.datasets import foreground, looks_skull_stripped, scale_intensity
 from scripts.geometry import Affine, Chain, Field, align, as_field, network_grid, resample
-from scripts.io import as_positions, load_keypoints, read_label, read_mask, read_points, read_scan, read_transform
+from scripts.io import read_label, read_mask, read_scan, read_transform
 from scripts.registration.fingerprint import source_digests
+from scripts.registration.landmarks import with_landmarks
 from scripts.registration.outcomes import Attempt
 from scripts.registration.pair import (
     AlignedPair,
@@ -61,12 +62,7 @@ def read_pair(
             _read_image(files, role, volume, assume_ras, expects_skull_stripped)
             for role, files in (("fixed", job.fixed), ("moving", job.moving))
         )
-    if fixed.landmarks is not None and moving.landmarks is not None and len(fixed.landmarks) != len(moving.landmarks):
-        raise InputError(
-            f"{fixed.scan.path} has {len(fixed.landmarks)} landmarks and {moving.scan.path} has "
-            f"{len(moving.landmarks)}: row i of both must be the same point; correct the files"
-        )
-    return LoadedPair(job=job, fixed=fixed, moving=moving, timings=timings, digests=digests)
+        return with_landmarks(LoadedPair(job=job, fixed=fixed, moving=moving, timings=timings, digests=digests))
 
 
 def print_warnings(pair: LoadedPair) -> LoadedPair:
@@ -211,7 +207,7 @@ def _read_image(
 ) -> LoadedImage:
     scan = read_scan(files.image, volume, assume_ras)
     warnings = [*scan.warnings]
-    mask = label = landmarks = None
+    mask = label = None
     if files.mask is not None:
         read = read_mask(files.mask, scan, assume_ras)
         mask = read.array
@@ -225,9 +221,4 @@ def _read_image(
         read = read_label(files.label, scan, assume_ras)
         label = read.array
         warnings += read.warnings
-    if files.landmarks is not None:
-        given = files.landmarks
-        landmarks = as_positions(given) if isinstance(given, np.ndarray) else read_points(given).positions
-    elif files.keypoints is not None:
-        landmarks = Affine(scan.affine)(load_keypoints(files.keypoints).numpy())
-    return LoadedImage(scan=scan, mask=mask, label=label, landmarks=landmarks, warnings=tuple(warnings))
+    return LoadedImage(scan=scan, mask=mask, label=label, warnings=tuple(warnings))

@@ -86,6 +86,10 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
         lncc = METRICS["lncc"]
         rows.append(("Refinement", lncc.text(refinement["lncc_before"]), lncc.text(refinement["lncc_after"])))
         meanings["Refinement"] = f"LNCC gained {number(refinement['gain'])} in {number(refinement['steps'])} steps"
+    if landmarks := metrics.get("landmarks"):
+        left_out = sorted({name for names in landmarks["left_out"].values() for name in names})
+        rows.append(("Landmarks", "", f"{landmarks['count']}, matched by {landmarks['matched_by']}"))
+        meanings["Landmarks"] = "In both images" + (f"; not in both: {', '.join(left_out)}" if left_out else "")
     affine = metrics.get("affine") or {}
     rows += [(name, "", f"{number(affine[key])} {unit}") for name, key, unit in _AFFINE if key in affine]
     return _table(("", "Before", "After"), rows, meanings)

@@ -70,6 +70,17 @@ def test_label_and_landmark_metrics_are_shown_when_measured(metrics: Metrics) ->
     assert ["TRE", "6.00", "3.00 mm"] in found
 
 
+@pytest.mark.parametrize(
+    ("left_out", "note"),
+    [({"fixed": [], "moving": []}, "In both images"), ({"fixed": ["<PC>"], "moving": ["AC"]}, "not in both: <PC>, AC")],
+)
+def test_landmarks_say_how_they_were_matched(metrics: Metrics, left_out: dict[str, list[str]], note: str) -> None:
+    assert "Landmarks" not in metrics_table(metrics)
+    table = metrics_table(metrics | {"landmarks": {"matched_by": "name", "count": 31, "left_out": left_out}})
+    assert ["Landmarks", "", "31, matched by name"] in rows(table)
+    assert note in unescape(table)
+
+
 def test_a_metric_without_a_value_before_has_an_empty_cell(metrics: Metrics) -> None:
     assert ["TRE", "", "3.00 mm"] in rows(metrics_table(metrics | {"tre": 3.0}))
 
