@@ -50,7 +50,7 @@ def register(
     Args:
         fixed: fixed image, which stays as it is (NIfTI or .mgz).
         moving: moving image, which is warped to the fixed one (NIfTI or .mgz).
-        pairs: CSV or JSON list of pairs, instead of --fixed and --moving.
+        pairs: CSV (any separator) or JSON list of pairs, instead of --fixed and --moving.
         dataset_dir: folder of a Learn2Reg dataset, instead of --fixed and --moving.
         section: list of pairs in the dataset's JSON file; its validation pairs if not given.
         output_dir: folder for the results.
@@ -61,8 +61,8 @@ def register(
         moving_mask: brain mask of the moving image.
         fixed_label: label map of the fixed image, to measure Dice and HD95.
         moving_label: label map of the moving image.
-        fixed_landmarks: CSV of landmarks of the fixed image, RAS mm, to measure the target registration error.
-        moving_landmarks: CSV of the same landmarks of the moving image, RAS mm.
+        fixed_landmarks: landmarks of the fixed image (CSV, .fcsv, .mrk.json), to measure the target registration error.
+        moving_landmarks: the same landmarks of the moving image, matched by name, or by row where names are missing.
         volume: number of the volume of a 4-D image, from 0.
         assume_ras: take images without orientation (no sform, no qform) as RAS.
         composite: also write transform.h5 (ITK composite).
@@ -117,10 +117,10 @@ def points(
 
     Args:
         transform: transform file, or several with commas between, as in apply.
-        input: CSV of landmarks in the fixed space, mm.
+        input: landmarks in the fixed space, mm (CSV, .fcsv, .mrk.json).
         output: CSV to write.
         space: coordinate system of all landmarks, where the files do not tell; RAS if not given.
-        to: CSV of the same landmarks in the moving space; prints the target registration error.
+        to: the same landmarks in the moving space, by name or else by row; prints the target registration error.
         inverse: invert the transform; the input is then in the moving space.
     """
     given = dict(locals())

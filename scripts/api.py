@@ -64,7 +64,7 @@ from scripts.runtime import InputError, supports_bf16
 
 # A path, one of nibabel's images, or a tuple of an array `(X, Y, Z)` and its affine `(4, 4)`, voxel to RAS mm.
 Image = FilePath | SpatialImage | tuple[NDArray[Any], NDArray[np.floating]]
-# A path of a CSV, or positions `(N, 3)`, RAS mm.
+# A path of a file of landmarks, see `scripts.io.read_points`, or positions `(N, 3)`, RAS mm.
 Landmarks = FilePath | NDArray[np.floating]
 
 ROOT = Path(__file__).parents[1]
@@ -183,7 +183,8 @@ def register(
         refine: number of optimization steps on the pair after the network, from 0.
         fixed_mask, moving_mask: brain masks; outside nothing counts.
         fixed_label, moving_label: label maps, to measure Dice and HD95.
-        fixed_landmarks, moving_landmarks: the same landmarks of both images, to measure the target registration error.
+        fixed_landmarks, moving_landmarks: the same landmarks of both images, to measure the target registration error;
+            matched by name where both are files with names, else by row.
         volume: number of the volume of a 4-D image, from 0.
         assume_ras: take images without orientation (no sform, no qform) as RAS.
         seed: seed of the points at which the affine alignment compares the images.

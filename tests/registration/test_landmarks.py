@@ -99,7 +99,7 @@ POSITIONS = {"AC": (1.0, 2.0, 3.0), "PC": (4.0, 5.0, 6.0), "LE": (-7.0, 8.0, 9.0
 
 @pytest.fixture
 def loaded(tmp_path: Path, noise: Callable) -> Callable[..., LoadedPair]:
-    """`loaded(fixed="name,x,y,z\\n...", moving=array)`: the pair as `register` reads it, landmarks as texts of files."""
+    """`loaded(fixed="name,x,y,z\\n...", moving=array)`: the pair as `register` reads it, landmarks as texts."""
 
     def read(**landmarks: str | np.ndarray) -> LoadedPair:
         sources = {}
@@ -197,7 +197,7 @@ def test_points_says_how_it_matched(
 def test_order_of_real_landmarks_does_not_matter(shared_data: Path, tmp_path: Path, people: tuple[str, str]) -> None:
     files = [shared_data / "landmarks" / f"{name}_landmarks.csv" for name in people]
     header, *rows = files[1].read_text().splitlines()
-    (tmp_path / "sorted.csv").write_text("\n".join([header, *sorted(rows[::-1], key=lambda row: row.split(",")[2])]))
+    (tmp_path / "sorted.csv").write_text("\n".join([header, *sorted(rows, key=lambda row: row.split(",")[2])]))
     one, two, other = (read_points(path) for path in (*files, tmp_path / "sorted.csv"))
     assert other.names != two.names
     matches = match_landmarks(one, other, FILES)
