@@ -50,7 +50,11 @@ def read_markups(path: FilePath) -> Markups:
         if not _is_position(point.get("position")):
             raise InputError(f"{path}: point {number} is at {point.get('position')}; want 3 finite numbers, in mm")
     left = len(points) - len(placed)
-    warnings = (f"{left} of {len(points)} points were not placed (positionStatus); left out",) if left else ()
+    warnings = (
+        (f"{left} of {len(points)} landmarks left out, as they were not placed in 3D Slicer (positionStatus)",)
+        if left
+        else ()
+    )
     names = [str(point.get("label", "")).strip() for point in placed]
     # 3D Slicer's own default
     space = slicer_space(str(markup.get("coordinateSystem", "LPS")), path)

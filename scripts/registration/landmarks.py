@@ -51,7 +51,7 @@ def match_landmarks(first: Points, second: Points, paths: Sequence[str]) -> Matc
     one, two = (_keys(points) for points in (first, second))
     common = set(one) & set(two) - {""}
     if not common and any(one) and any(two):
-        return _by_row(first, second, paths, "no name of a landmark is in both files; matched by row")
+        return _by_row(first, second, paths, "landmarks matched by row, as no name is in both files")
     if not common or (_are_numbers(one) and _are_numbers(two)):
         return _by_row(first, second, paths)
     for keys, points, path in ((one, first, paths[0]), (two, second, paths[1])):
@@ -68,7 +68,7 @@ def match_landmarks(first: Points, second: Points, paths: Sequence[str]) -> Matc
     places = {key: row for row, key in enumerate(two)}
     rows = np.array([(row, places[key]) for row, key in enumerate(one) if key in common], dtype=np.intp)
     left = tuple(
-        [name for name, key in zip(points.names, keys, strict=True) if key not in common]
+        [name or "(no name)" for name, key in zip(points.names, keys, strict=True) if key not in common]
         for points, keys in ((first, one), (second, two))
     )
     return Matches((rows[:, 0], rows[:, 1]), "name", (left[0], left[1]))
@@ -108,7 +108,7 @@ def match_warnings(first: Points, second: Points, matches: Matches) -> tuple[lis
     sides = []
     for points, left_out in zip((first, second), matches.left_out, strict=True):
         some = ", ".join(left_out[:5]) + (" …" if len(left_out) > 5 else "")
-        lacking = f"{len(left_out)} of {len(points.names)} left out, as the other image lacks them: {some}"
+        lacking = f"{len(left_out)} of {len(points.names)} landmarks left out, as the other image lacks them: {some}"
         sides.append([line for line in (matches.warning, lacking if left_out else "") if line])
     return sides[0], sides[1]
 
@@ -119,8 +119,7 @@ def _with(
     if points is None:
         return image
     positions = points.positions if rows is None else points.positions[rows]
-    lines = (f"landmarks: {line}" for line in (*points.warnings, *warnings))
-    return replace(image, landmarks=positions, warnings=(*image.warnings, *lines))
+    return replace(image, landmarks=positions, warnings=(*image.warnings, *points.warnings, *warnings))
 
 
 def _by_row(first: Points, second: Points, paths: Sequence[str], warning: str = "") -> Matches:

@@ -69,7 +69,7 @@ def test_points_that_were_not_placed_are_left_out_with_a_word(markups: Callable,
     points = read_points(markups(controlPoints=[POINTS[0], point, POINTS[1]]))
     assert points.names == ["AC", "PC"]
     np.testing.assert_array_equal(points.positions, RAS)
-    assert points.warnings == ("1 of 3 points were not placed (positionStatus); left out",)
+    assert points.warnings == ("1 of 3 landmarks left out, as they were not placed in 3D Slicer (positionStatus)",)
 
 
 def test_labels_that_are_all_empty_are_no_names(markups: Callable) -> None:

@@ -134,7 +134,7 @@ def test_landmarks_that_one_image_lacks_are_left_out_with_a_word(loaded: Callabl
     np.testing.assert_array_equal(pair.fixed.landmarks, [POSITIONS["AC"], POSITIONS["LE"]])
     np.testing.assert_array_equal(pair.moving.landmarks, pair.fixed.landmarks)
     assert pair.landmarks["left_out"] == {"fixed": ["PC"], "moving": []}
-    assert pair.fixed.warnings == ("landmarks: 1 of 3 left out, as the other image lacks them: PC",)
+    assert pair.fixed.warnings == ("1 of 3 landmarks left out, as the other image lacks them: PC",)
     assert pair.moving.warnings == ()
 
 
@@ -166,7 +166,7 @@ def test_point_list_of_slicer_meets_a_table(loaded: Callable) -> None:
     text = json.dumps({"markups": [{"type": "Fiducial", "coordinateSystem": "LPS", "controlPoints": [lost, *placed]}]})
     pair = loaded(fixed=table("PC", "AC", "LE"), moving=text)
     np.testing.assert_array_equal(pair.moving.landmarks, pair.fixed.landmarks)
-    assert pair.moving.warnings == ("landmarks: 1 of 4 points were not placed (positionStatus); left out",)
+    assert pair.moving.warnings == ("1 of 4 landmarks left out, as they were not placed in 3D Slicer (positionStatus)",)
 
 
 # --- points -----------------------------------------------------------------------------------------------------------
