@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: `python -m scripts COMMAND`, from the bundle's root.
 
-Exit codes: 0 done, 1 a bug, 2 usage, 3 input or files, 4 memory, 5 the quality verdict is "fail", 130 interrupted.
+Exit codes: 0 done, 1 a bug, 2 usage, 3 input or files, 4 memory, 5 the verdict is "fail", 130 interrupted, 143 ended.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Literal
 from scripts.bundle_run import run_bundle
 from scripts.command_line import UsageError, parsed
 from scripts.conventions import EXIT_INTERRUPTED, EXIT_USAGE, FieldFormat
+from scripts.environment import short_waiting
+from scripts.signals import end_on_signals
 
 TRAIN = "configs/train.json"
 INFERENCE = "configs/inference.json"
@@ -301,6 +304,7 @@ def benchmark(
 def demo() -> None:
     """Make small virtual brains, train on them, evaluate, register a pair: some minutes on two CPU cores."""
     _check_place()
+    os.environ.update(short_waiting())  # before torch is loaded
     from scripts.demo import demo as run
 
     run()
@@ -341,4 +345,5 @@ def _check_place() -> None:
 
 
 if __name__ == "__main__":
+    end_on_signals()
     sys.exit(main(sys.argv[1:]))

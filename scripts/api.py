@@ -60,7 +60,7 @@ from scripts.registration import (
     save_registration,
     to_network_grid,
 )
-from scripts.runtime import InputError, supports_bf16
+from scripts.runtime import InputError, supports_bf16, usable_device
 
 # A path, one of nibabel's images, or a tuple of an array `(X, Y, Z)` and its affine `(4, 4)`, voxel to RAS mm.
 Image = FilePath | SpatialImage | tuple[NDArray[Any], NDArray[np.floating]]
@@ -144,12 +144,13 @@ def load_network(weights: FilePath = WEIGHTS, device: torch.device | str | None 
         `MSFBNet`: an image `(B, 2, D, H, W)` in [0, 1], fixed and moving, to a field `(B, 3, D, H, W)`, voxels.
 
     Raises:
-        InputError: if the file is missing, unreadable or does not fit.
+        InputError: if the file is missing, unreadable or does not fit, or the device cannot be used.
     """
+    used = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with torch.random.fork_rng(devices=[]):  # the first weights are random, and the caller's generator stays as it is
         network: MSFBNet = _config().get_parsed_content("network_def")
     load_weights(network, os.fspath(weights))
-    return network.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return network.eval().to(used)
 
 
 def register(
@@ -202,7 +203,7 @@ def register(
         network = load_network(weights, device)
     else:
         used = None
-    device = next(network.parameters()).device if device is None else torch.device(device)
+    device = next(network.parameters()).device if device is None else usable_device(device)
     config, bf16 = _config(), supports_bf16(device)
     settings = {
         "init": init.tolist() if isinstance(init, np.ndarray) else described_init(os.fspath(init)),

@@ -11,12 +11,12 @@ from typing import Any
 from scripts.environment import short_waiting
 
 
-def run_bundle(run_id: str, config_file: str, **overrides: Any) -> None:
+def run_bundle(run_id: str, config_file: str | list[str], **overrides: Any) -> None:
     """Show a run of the bundle as a user would type it, and run it in this process.
 
     Args:
         run_id: the config's expression to run.
-        config_file: the config.
+        config_file: the config, or several to merge.
         overrides: values of the config's items; text stays text.
 
     Raises:
@@ -24,7 +24,7 @@ def run_bundle(run_id: str, config_file: str, **overrides: Any) -> None:
     """
     values = {name: _literal(value) if isinstance(value, str) else value for name, value in overrides.items()}
     options = [word for name, value in values.items() for word in (f"--{name}", _typed(value))]
-    command = ["python", "-m", "monai.bundle", "run", run_id, "--config_file", config_file, *options]
+    command = ["python", "-m", "monai.bundle", "run", run_id, "--config_file", str(config_file), *options]
     print(f"\n$ {shlex.join(command)}", flush=True)
     os.environ.update(short_waiting())  # before torch is loaded
     with warnings.catch_warnings():

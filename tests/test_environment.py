@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts.demo import bundle_run
 from scripts.environment import short_waiting
 from scripts.evaluation import benchmark
 
@@ -29,16 +28,15 @@ def test_a_setting_of_the_user_is_kept(name: str, value: str, monkeypatch: pytes
     assert short_waiting() == {}
 
 
-def test_commands_of_the_demo_and_the_workers_of_the_benchmark_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_of_the_benchmark_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
     monkeypatch.setenv("OTHER", "1")
 
-    def run(command: list[str], env: dict[str, str], **_: object) -> subprocess.CompletedProcess:
-        given.append(env)
+    def run(command: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
+        given.append(environment)
         return subprocess.CompletedProcess(command, 0, stdout='{"step_seconds": 1, "step_cpu_seconds": 1}')
 
-    monkeypatch.setattr(subprocess, "run", run)
-    bundle_run("training", "configs/train.json")
+    monkeypatch.setattr(benchmark, "run_child", run)
     benchmark.alternating("2mm", {"ours": Path.cwd()}, rounds=1, options={})
-    assert [environment["GOMP_SPINCOUNT"] for environment in given] == ["1000", "1000"]
+    assert [environment["GOMP_SPINCOUNT"] for environment in given] == ["1000"]
     assert all(environment["OTHER"] == "1" for environment in given)

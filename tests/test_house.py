@@ -22,7 +22,7 @@ CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*") if path.suffix i
 
 # A room may import itself and the rooms below it; `__main__` may import every room, and no room may import it.
 FLOORS = (
-    {"conventions", "environment"},
+    {"conventions", "environment", "signals"},
     {"bundle_run", "kernels", "runtime"},
     {"spatial"},
     {"losses"},

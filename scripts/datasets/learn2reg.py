@@ -71,7 +71,7 @@ def validation_pairs(dataset_dir: str | Path, section: str | None = None) -> lis
         InputError: if the JSON is missing or invalid, has no pairs in this section, or names missing files.
     """
     file, content = _read_json(dataset_dir)
-    sections = _VALIDATION_SECTIONS if section is None else (section,)
+    sections = _VALIDATION_SECTIONS if section is None else (str(section),)  # Fire makes a number of --section 2024
     name = next((name for name in sections if _section(content, name)), None)
     if name is None:
         lists = ", ".join(key for key, value in content.items() if isinstance(value, list) and value)

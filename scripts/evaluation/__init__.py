@@ -4,6 +4,7 @@
 from scripts.evaluation.benchmark import benchmark_training
 from scripts.evaluation.comparison import compare
 from scripts.evaluation.scoring import evaluate_batch, score_inputs
+from scripts.evaluation.start import start_evaluation
 from scripts.evaluation.tables import LabelTable, MetricTable
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "compare",
     "evaluate_batch",
     "score_inputs",
+    "start_evaluation",
 ]

@@ -20,6 +20,7 @@ from scripts.evaluation.benchmark_worker import Measurements
 from scripts.io import read_configs
 from scripts.registration import start_registration
 from scripts.runtime import InputError
+from scripts.signals import run_child
 from scripts.synthesis import label_map_files
 
 WORKER = Path(__file__).with_name("benchmark_worker.py").resolve()
@@ -179,7 +180,7 @@ def _run_worker(folder: Path, words: Sequence[str]) -> Measurements:
     quiet = {"PYTHONWARNINGS": "ignore", "KINETO_LOG_LEVEL": "99"}
     command = [sys.executable, str(WORKER), *words]
     environment = {**os.environ, **short_waiting(), **quiet}  # the spin time of threads is that of a training
-    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    done = run_child(command, folder, environment)
     if done.returncode < 0:
         print("error: the measurement was killed, probably because there was not enough memory", file=sys.stderr)
         sys.exit(EXIT_MEMORY)

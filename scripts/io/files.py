@@ -31,11 +31,15 @@ def check_is_text(path: object, option: str) -> None:
         option: name of the option, for the message.
 
     Raises:
-        InputError: if it is neither text nor a path.
+        InputError: if it is neither text nor a path, or is empty, or if MONAI has made `::` of a `#` in it.
     """
     if not isinstance(path, str | os.PathLike):
         kind = type(path).__name__
         raise InputError(f"--{option} {path}: read as {kind}, not as the name of a file or folder; write ./ before it")
+    if not os.fspath(path):
+        raise InputError(f"--{option}: empty; give the name of a file or folder")
+    if "::" in os.fspath(path) and not os.path.exists(path):
+        raise InputError(f"--{option} {path}: MONAI makes :: of a # in a path; docs/bundle.md says how to write it")
 
 
 def existing_file(path: FilePath) -> Path:

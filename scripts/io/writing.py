@@ -119,9 +119,12 @@ def check_folder(path: FilePath) -> None:
         path: path of the folder.
 
     Raises:
-        InputError: if it is no text, or if it, or a folder on the way to it, is a file or is not writable.
+        InputError: if it is no text, begins with `~`, or if it, or a folder on the way to it, is a file or is not
+            writable.
     """
     check_is_text(path, "output_dir")
+    if os.fspath(path).startswith("~"):
+        raise InputError(f"--output_dir {path}: ~ is not read as the home folder here; write the path in full, or ./~")
     there = next(folder for folder in (Path(path), *Path(path).absolute().parents) if folder.exists())
     if not there.is_dir():
         raise InputError(f"{there}: a file, not a folder; choose another --output_dir")

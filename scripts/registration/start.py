@@ -10,18 +10,21 @@ from scripts.io import check_folder
 from scripts.runtime import InputError, start
 
 
-def start_registration(output_dir: str | os.PathLike[str], seed: int, threads: int | None) -> None:
+def start_registration(
+    output_dir: str | os.PathLike[str], seed: int, threads: int | None, device: torch.device | str = "cpu"
+) -> None:
     """Set seed and threads, after a check that the results can be written.
 
     Args:
         output_dir: folder for the results; need not exist.
         seed: seed for Python, NumPy and torch, from 0.
         threads: number of CPU threads of torch and SimpleITK, from 1; None leaves it to them.
+        device: device that will compute.
 
     Raises:
-        InputError: if `output_dir` cannot be written to, or `threads` is not a whole number from 1.
+        InputError: as `runtime.start`; if `output_dir` cannot be written to, or `threads` is not a whole number from 1.
     """
-    start(seed)
+    start(seed, device)
     check_folder(output_dir)
     if threads is not None:
         if not str(threads).isdigit() or int(threads) < 1:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every process of this project needs: errors, other processes, seeds, memory, progress."""
 
+from scripts.runtime.devices import usable_device
 from scripts.runtime.errors import InputError, QualityError, find_input_error, first_line, report_error
 from scripts.runtime.evaluator import SharedEvaluator
 from scripts.runtime.processes import gathered, join, own_device, rank, share, wait_for_others
@@ -28,5 +29,6 @@ __all__ = [
     "start",
     "supports_bf16",
     "timed",
+    "usable_device",
     "wait_for_others",
 ]

@@ -4,6 +4,7 @@
 import errno
 import os
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from types import TracebackType
 
@@ -11,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from scripts.conventions import EXIT_BUG, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_MEMORY, EXIT_QUALITY
+from scripts.runtime.typed import misread_sign
 
 _UNWRITABLE = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENOSPC, errno.EPERM, errno.EROFS)
 _NO_MEMORY = "can't allocate memory"  # in the RuntimeError of torch on the CPU
@@ -95,4 +97,12 @@ def _explain(error: BaseException) -> tuple[int | None, str]:
         if isinstance(cause, KeyboardInterrupt):
             return EXIT_INTERRUPTED, "interrupted"
         cause = cause.__cause__
-    return None, ""
+    misread = misread_sign(" ".join(_messages(error)))
+    return (None, "") if misread is None else (EXIT_INPUT, misread)
+
+
+def _messages(error: BaseException | None) -> Iterator[str]:
+    """What an exception and its causes say."""
+    while error is not None:
+        yield str(error)
+        error = error.__cause__ or error.__context__

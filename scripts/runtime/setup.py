@@ -3,6 +3,7 @@
 
 import ctypes
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,39 @@ from typing import Any
 import torch
 from monai.utils import set_determinism
 
+from scripts.runtime.devices import usable_device
 from scripts.runtime.errors import InputError, report_error
+from scripts.runtime.typed import is_bundle_command, misread_path
+from scripts.signals import end_on_signals
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # constants of malloc.h
 
 
-def start(seed: int | None = None) -> None:
+def start(seed: int | None = None, device: torch.device | str | None = None) -> None:
     """Begin a workflow: set the seeds, keep freed memory, report errors by `report_error`.
+
+    In `python -m monai.bundle` a signal that ends the process also lets it tidy up, see `signals.end_on_signals`.
 
     Args:
         seed: seed for Python, NumPy and torch, from 0; None sets none. It makes results on the CPU reproducible.
+        device: device that will compute; None if that is not known yet.
+
+    Raises:
+        InputError: if a path of the command line is not read as it was typed, or for a bad seed or device.
     """
     sys.excepthook = report_error
     keep_memory()
+    # torchrun ends its processes itself, and one that waits for the others in torch would not notice the signal.
+    if is_bundle_command() and "RANK" not in os.environ:
+        end_on_signals()
+    misread = misread_path()
+    if misread is not None:
+        raise InputError(misread)
+    if device is not None:
+        usable_device(device)
     if seed is not None:
+        if not isinstance(seed, int) or not 0 <= seed < 2**32:  # as NumPy wants it
+            raise InputError(f"--seed {seed}: want a whole number from 0")
         set_determinism(seed)
         # On a GPU the gradient of a warp is never deterministic, so slower deterministic convolutions gain nothing.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True

@@ -15,19 +15,20 @@ from scripts.runtime import InputError, start
 logger = logging.getLogger(__name__)
 
 
-def start_training(output_dir: str, resume: bool, seed: int) -> None:
+def start_training(output_dir: str, resume: bool, seed: int, device: torch.device | str) -> None:
     """Prepare process and output folder, and refuse to overwrite an earlier training.
 
     Args:
         output_dir: folder of checkpoints and logs; it is made if it does not exist.
         resume: whether the training continues from the last checkpoint in this folder.
         seed: seed of the random generators of Python, NumPy and torch, from 0.
+        device: device that will compute.
 
     Raises:
-        InputError: if there is a checkpoint without `resume` or none with it, or if `output_dir` is not a folder that
-            can be written to.
+        InputError: as `runtime.start`; if there is a checkpoint without `resume` or none with it, or if `output_dir` is
+            not a folder that can be written to.
     """
-    start(seed)
+    start(seed, device)
     check_folder(output_dir)
     last = Path(output_dir) / "last.pt"
     if last.exists() and not resume:

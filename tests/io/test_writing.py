@@ -204,6 +204,25 @@ def test_output_that_must_not_be_written_is_refused(tmp_path: Path, name: str, s
     check_output(str(tmp_path / "out.nii"), [str(tmp_path / "input.nii")], (".nii", ".nii.gz"))
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("sub::1", "--output_dir sub::1: MONAI makes :: of a # in a path"),
+        ("~/results", "--output_dir ~/results: ~ is not read as the home folder here"),
+        ("", "--output_dir: empty"),
+        (20240131, "--output_dir 20240131: read as int"),
+    ],
+)
+def test_folder_that_was_meant_otherwise_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: object, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        check_folder(path)
+    assert str(caught.value).startswith(said)
+    assert names(tmp_path) == set()
+
+
 def test_folder_below_a_file_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file: a file, not a folder; choose another --output_dir"):

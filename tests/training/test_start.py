@@ -33,7 +33,7 @@ def warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture, unchanged_process
 
     def start() -> list[str]:
         with unchanged_process(), caplog.at_level(logging.WARNING):
-            start_training(str(tmp_path), resume=False, seed=0)
+            start_training(str(tmp_path), resume=False, seed=0, device="cpu")
         return caplog.messages
 
     return start

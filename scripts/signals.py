@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signals that end a process, and processes that end with the one that started them.
+
+This loads nothing, so that the command line can use it at once.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+_ENDING = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+_GRACE = 10.0  # seconds that a process has to tidy up: one step of a training, or of an alignment
+
+
+def end_on_signals() -> None:
+    """Let signals that end this process end it as an error would: what is half written is removed, and so are workers.
+
+    The exit code is that of a shell, 128 and the number of the signal. A signal that is ignored, as SIGHUP with
+    `nohup`, stays ignored.
+    """
+    for name in _ENDING:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # another one must not interrupt the tidying up
+    os.write(2, f"\nended by {signal.Signals(number).name}\n".encode())  # print may be what was interrupted
+    raise SystemExit(128 + number)
+
+
+def run_child(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a process to its end; if this process ends before, so does that one, with all that it has started.
+
+    Args:
+        command: the process's command.
+        folder: folder that it runs in.
+        environment: its environment.
+
+    Returns:
+        Its exit code, and what it has printed to stdout.
+    """
+    # A session of its own: Ctrl-C comes to this process alone, and the group can be ended as a whole.
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as child:
+        try:
+            printed, _ = child.communicate()
+        except BaseException:
+            _end_group(child)
+            raise
+    return subprocess.CompletedProcess(command, child.returncode, printed)
+
+
+def _end_group(child: subprocess.Popen[str]) -> None:
+    child.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(_GRACE)
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
