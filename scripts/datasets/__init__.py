@@ -4,7 +4,7 @@
 The files of a scan are `learn2reg.ScanFiles`; an item that training and evaluation get is described at `PairDataset`.
 """
 
-from scripts.datasets.boxes import RandScaledBoxd
+from scripts.datasets.boxes import RandScaledBoxd, check_box
 from scripts.datasets.intensity import ScaleForegroundd, foreground, looks_skull_stripped, scale_intensity
 from scripts.datasets.learn2reg import label_names, training_scans, validation_pairs
 from scripts.datasets.loading import LoadScand, load_label
@@ -17,6 +17,7 @@ __all__ = [
     "PairSampler",
     "RandScaledBoxd",
     "ScaleForegroundd",
+    "check_box",
     "foreground",
     "label_names",
     "load_label",

@@ -12,9 +12,27 @@ from monai.utils import convert_to_tensor
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, pad
 
-from scripts.runtime import rank
+from scripts.runtime import InputError, rank
 
 _LABEL_KEYS = ("fixed_label", "moving_label")
+
+
+def check_box(spacing: Any, size: Any, option: str) -> None:
+    """Refuse what is no voxel size or no size of a box.
+
+    Args:
+        spacing: voxel size in voxels of the scans, a whole number from 1.
+        size: size of the box along each axis, in voxels of that size, each from 1; None for the whole volume.
+        option: what they come from, for the message.
+
+    Raises:
+        InputError: if they are something else.
+    """
+    if type(spacing) is not int or spacing < 1:
+        raise InputError(f"{option}: spacing {spacing}: want a whole number of voxels, from 1")
+    lengths = size if isinstance(size, Sequence) and not isinstance(size, str) else (size,)
+    if size is not None and not (len(lengths) == 3 and all(type(n) is int and n > 0 for n in lengths)):
+        raise InputError(f"{option}: size {size}: want three numbers of voxels, such as [96, 112, 96]")
 
 
 class RandScaledBoxd(MapTransform):

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
@@ -14,7 +15,17 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import SpaceKeys, ensure_tuple
 
-from scripts.io import Scan, load_keypoints, read_label, read_scan, transform_points
+from scripts.geometry import Grid
+from scripts.io import (
+    Scan,
+    find_space,
+    load_keypoints,
+    open_volumes,
+    read_label,
+    read_scan,
+    transform_points,
+    volume_index,
+)
 from scripts.runtime import InputError
 
 _LABEL_LIMIT = 2**24  # labels are warped as float32, which holds whole numbers exactly up to here
@@ -75,6 +86,36 @@ class LoadScand(MapTransform):
             if keypoint_key in data:
                 loaded[keypoint_key] = transform_points(load_keypoints(data[keypoint_key]), scan.affine)
         return loaded
+
+    def grid(self, data: Mapping[Any, Any]) -> Grid:
+        """The grid of the first image along the RAS axes, after a check of the headers of all images and label maps.
+
+        Voxels are not read, so that many scans are checked in little time before any is used.
+
+        Raises:
+            InputError: for files whose headers `read_scan` or `read_label` refuse.
+        """
+        grids = [_header_grid(data[key]) for key in (*self.keys, *self.label_keys) if key in data]
+        return grids[0]
+
+    def points(self, data: Mapping[Any, Any]) -> int | None:
+        """Number of keypoints of the first image; None if they are not loaded.
+
+        Raises:
+            InputError: for a file that `load_keypoints` refuses.
+        """
+        key = self.keypoint_keys[0]
+        return len(load_keypoints(data[key])) if key in data else None
+
+
+def _header_grid(path: str | Path) -> Grid:
+    image = open_volumes(path)
+    volume_index(image, path, None)
+    grid = find_space(image, path, assume_ras=True).grid
+    orientation = nib.io_orientation(grid.affine)
+    shape = np.empty(3, dtype=int)
+    shape[orientation[:, 0].astype(int)] = grid.shape
+    return Grid(tuple(shape.tolist()), grid.affine @ nib.orientations.inv_ornt_aff(orientation, grid.shape))
 
 
 def _one_each(keys: KeysCollection, image_keys: tuple[Hashable, ...], name: str) -> tuple[Hashable, ...]:

@@ -11,6 +11,7 @@ from monai.transforms import Compose, Transform
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from scripts.datasets.loading import LoadScand
 from scripts.geometry import Grid, same_grid
 from scripts.io import scan_name, transform_points
 from scripts.runtime import InputError, find_input_error, rank, seed_from_torch
@@ -46,8 +47,8 @@ class PairDataset(Dataset[dict[str, Any]]):
             torch's global generator at each item.
 
     Raises:
-        InputError: for files that `transform` refuses, for a pair of scans on different grids, and for a pair with
-            different numbers of keypoints.
+        InputError: at once for headers that are not readable, for a pair of scans on different grids, and for a pair
+            with different numbers of keypoints; for other faults of a file when it is first read.
         ValueError: if `data` is empty.
     """
 
@@ -73,6 +74,7 @@ class PairDataset(Dataset[dict[str, Any]]):
         # Flat, because CacheDataset caches up to the first transform that may be random, and any Compose counts as one.
         steps = Compose([transform, _Compact(cache_device)]).flatten()
         with _plain_input_errors():
+            self._check(scans, steps)
             self._scans = CacheDataset(scans, steps, cache_rate=cache_rate, num_workers=2, progress=rank() == 0)
 
     def __len__(self) -> int:
@@ -90,6 +92,27 @@ class PairDataset(Dataset[dict[str, Any]]):
             return item
         seed_from_torch(self.pair_transform)
         return self.pair_transform(item)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of the scans as `transform` makes them, voxels."""
+        with _plain_input_errors():
+            return tuple(self._scans[0]["image"].shape[1:])
+
+    def _check(self, scans: Sequence[dict[str, Any]], steps: Compose) -> None:
+        """Refuse by headers and keypoints alone what an item would be refused for, maybe after hours of training."""
+        loader = steps.transforms[0]
+        if not isinstance(loader, LoadScand):
+            return
+        grids, counts = [loader.grid(scan) for scan in scans], [loader.points(scan) for scan in scans]
+        seen = set()
+        for fixed, moving in self._pairs or [(0, index) for index in range(1, len(scans))]:
+            alike = counts[fixed] == counts[moving] or None in (counts[fixed], counts[moving])
+            kind = (alike, *((grids[index].shape, grids[index].affine.tobytes()) for index in (fixed, moving)))
+            if kind not in seen and not (alike and same_grid(grids[fixed], grids[moving])):
+                # What the transform makes of the scans decides: it may resample them.
+                _pair_item(steps(scans[fixed]), steps(scans[moving]))
+            seen.add(kind)
 
     def _scan_indices(self, index: int) -> tuple[int, int]:
         if self._pairs is not None:

@@ -6,7 +6,7 @@ from scripts.io.csv_files import cells_by_column, read_csv
 from scripts.io.field_formats import read_transform, write_transform
 from scripts.io.files import FilePath, check_is_text, existing_file, file_sha256, outline_sha256, read_json
 from scripts.io.headers import find_space, read_grid
-from scripts.io.images import IN_MEMORY, ImageSource, image_files, open_image, source_name
+from scripts.io.images import IN_MEMORY, ImageSource, image_files, open_image, open_volumes, source_name
 from scripts.io.itk import save_affine, save_composite
 from scripts.io.keypoints import load_keypoints, transform_points
 from scripts.io.labels import read_label, read_mask
@@ -16,7 +16,7 @@ from scripts.io.points import Points, as_positions, read_points, write_points
 from scripts.io.scans import Scan, header_facts, read_scan
 from scripts.io.series import Series, open_series, save_series, series_image
 from scripts.io.tables import print_summary, write_table
-from scripts.io.voxels import looks_like_labels
+from scripts.io.voxels import looks_like_labels, volume_index
 from scripts.io.weights import load_weights, read_checkpoint, write_safetensors
 from scripts.io.writing import check_folder, check_output, whole_file, whole_folder, write_complete, write_json
 
@@ -43,6 +43,7 @@ __all__ = [
     "nifti_image",
     "open_image",
     "open_series",
+    "open_volumes",
     "outline_sha256",
     "print_summary",
     "read_checkpoint",
@@ -64,6 +65,7 @@ __all__ = [
     "series_image",
     "source_name",
     "transform_points",
+    "volume_index",
     "whole_file",
     "whole_folder",
     "write_complete",

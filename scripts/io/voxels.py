@@ -30,7 +30,7 @@ def read_voxels(
     Raises:
         InputError: if the file is damaged or cut short, or if there are several volumes and this is none of them.
     """
-    index = _index(image, path, volume)
+    index = volume_index(image, path, volume)
     check_gzip(image, path)
     values = read_values(image.dataobj, path, index if max(image.shape[3:], default=1) > 1 else None, dtype)
     return np.ascontiguousarray(values.reshape(image.shape[:3]))
@@ -153,8 +153,15 @@ def share_of_equal_neighbors(values: NDArray[Any]) -> float:
     return float((first == second)[inside].mean()) if inside.any() else 0.0
 
 
-def _index(image: SpatialImage, path: FilePath, volume: int | None) -> tuple[Any, ...]:
-    """Index of the volume in the array."""
+def volume_index(image: SpatialImage, path: FilePath, volume: int | None) -> tuple[Any, ...]:
+    """Index of a volume in the array of an opened image; its voxels are not read.
+
+    Args:
+        image, path, volume: as in `read_voxels`.
+
+    Raises:
+        InputError: if there are several volumes, and this is none of them.
+    """
     trailing = image.shape[3:]
     count = int(np.prod(trailing))
     if count == 1:

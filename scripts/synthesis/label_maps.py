@@ -69,6 +69,11 @@ class LabelMapPairs(Dataset[dict[Hashable, Any]]):
     def __len__(self) -> int:
         return len(self._maps) ** 2
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of the label maps along the RAS axes, voxels."""
+        return tuple(self._maps[0].shape[1:])
+
     def __getitem__(self, index: int) -> dict[Hashable, Any]:
         """One pair; negative indices count from the end."""
         if not -len(self) <= index < len(self):

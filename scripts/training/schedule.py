@@ -10,6 +10,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from scripts.datasets import check_box
 from scripts.runtime import InputError, gathered
 
 logger = logging.getLogger(__name__)
@@ -52,18 +53,24 @@ class Curriculum:
         transform: transform of the training pairs.
         stages: stages in order, each a dict of `steps`, its number of steps from 1, and of the transform's attributes
             in this stage; the last stage lasts to the end of the training. Without stages nothing is set.
+        shape: size of the scans, voxels; None if it is not known.
 
     Raises:
-        InputError: for a stage without a number of steps, or with an attribute that the transform does not have.
+        InputError: for a stage without a number of steps, with an attribute that the transform does not have, or with
+            a `spacing` or `size` that no box of the scans can have.
     """
 
-    def __init__(self, transform: Any, stages: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, transform: Any, stages: Sequence[Mapping[str, Any]], shape: Sequence[int] | None = None) -> None:
         self.transform = transform
         self.attributes = [{name: value for name, value in stage.items() if name != "steps"} for stage in stages]
         self.ends = list(accumulate(_steps(stage) for stage in stages))
         unknown = [name for attributes in self.attributes for name in attributes if not hasattr(transform, name)]
         if unknown:
             raise InputError(f"--stages: {type(transform).__name__}, which makes the pairs, has no '{unknown[0]}'")
+        boxes = {"spacing": getattr(transform, "spacing", 1), "size": getattr(transform, "size", None)}
+        for number, attributes in enumerate(self.attributes or [{}], start=1):
+            boxes |= {name: attributes[name] for name in boxes if name in attributes}
+            _check_box(**boxes, shape=shape, option=f"--stages, stage {number}" if stages else "the training's boxes")
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer whose data loader has no worker processes, which would make pairs ahead."""
@@ -111,6 +118,19 @@ class TimeLimit:
                 "%g minutes are over after step %d; go on with --resume true", self.minutes, engine.state.iteration
             )
             engine.terminate()
+
+
+def _check_box(spacing: Any, size: Any, shape: Sequence[int] | None, option: str) -> None:
+    """Refuse a box that cannot be, and warn of one that is larger than the scans."""
+    check_box(spacing, size, option)
+    if shape is None:
+        return
+    scans = "x".join(map(str, shape))
+    if spacing > min(shape):
+        raise InputError(f"{option}: spacing {spacing}: the scans have {scans} voxels; give a smaller one")
+    if size is not None and any(n * spacing > m for n, m in zip(size, shape, strict=True)):
+        box = "x".join(str(n * spacing) for n in size)
+        logger.warning("%s: boxes of %s voxels of scans of %s: zeros fill the rest, and cost time", option, box, scans)
 
 
 def _steps(stage: Mapping[str, Any]) -> int:

@@ -11,11 +11,19 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from monai.transforms import Compose, MapTransform, RandScaleIntensityd, RandSpatialCropd
+from monai.transforms import (
+    Compose,
+    MapTransform,
+    Orientationd,
+    RandScaleIntensityd,
+    RandSpatialCropd,
+    ResizeWithPadOrCropd,
+)
 
 from scripts.datasets.loading import LoadScand
 from scripts.datasets.pairs import PairDataset
 from scripts.runtime.errors import InputError
+from tests.datasets.conftest import RAS
 
 
 class CountingLoad(MapTransform):
@@ -95,6 +103,64 @@ def test_invalid_file_raises_the_input_error_itself(scan_files: Callable, cache_
     with pytest.raises(InputError, match="zero bytes") as caught:
         PairDataset(scans, Compose([LoadScand("image")]), cache_rate=cache_rate)[0]
     assert scans[1]["image"] in str(caught.value)
+
+
+def save_noise(path: str, size: tuple[int, ...] = (8, 9, 10), affine: np.ndarray = RAS) -> None:
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random(size), affine), path)
+
+
+SPOILT: dict[str, tuple[str, Callable[[str], object], str]] = {
+    "image": ("image", lambda path: Path(path).write_bytes(b"no image"), "cannot be read as an image"),
+    "label": ("label", lambda path: Path(path).write_bytes(b""), "zero bytes"),
+    "two volumes": ("image", lambda path: save_noise(path, (8, 9, 10, 2)), "4-D"),
+    "micrometers": ("image", lambda path: save_noise(path, affine=np.diag([2e3, 2e3, 2e3, 1])), "brain scan"),
+    "keypoints": ("keypoints", lambda path: Path(path).write_text("1,2\n"), "x,y,z"),
+    "other size": ("image", lambda path: save_noise(path, (8, 9, 11)), "different grids"),
+    "other voxels": ("image", lambda path: save_noise(path, affine=np.diag([2, 2, 2.1, 1])), "different grids"),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+@pytest.mark.parametrize("as_pairs", [False, True], ids=["scans", "pairs"])
+def test_the_last_scan_is_checked_before_any_is_used(scan_files: Callable, kind: str, as_pairs: bool) -> None:
+    key, spoil, said = SPOILT[kind]
+    scans = [scan_files(number) for number in range(4)]
+    spoil(scans[3][key])
+    data = [{"fixed": scans[0], "moving": scan} for scan in scans[1:]] if as_pairs else scans
+    loader = LoadScand("image", label_keys="label", keypoint_keys="keypoints")
+    with pytest.raises(InputError, match=said):
+        PairDataset(data, Compose([loader, RandScaleIntensityd("image", factors=0.5)]), cache_rate=0)
+
+
+def test_voxels_are_not_read_for_the_check(scan_files: Callable) -> None:
+    scans = [scan_files(number, suffix=".nii") for number in range(3)]
+    with open(scans[2]["image"], "r+b") as file:
+        file.truncate(1000)
+    dataset = PairDataset(scans, Compose([LoadScand("image")]), cache_rate=0)
+    assert dataset[0]["image"].shape == (2, 8, 9, 10)
+    with pytest.raises(InputError, match="damaged or cut short"):
+        dataset[5]
+
+
+@pytest.mark.parametrize("axes", ["LAS", "SPR"])
+def test_scans_whose_files_only_have_other_axes_are_on_one_grid(scan_files: Callable, axes: str) -> None:
+    scans = [scan_files(number) for number in range(2)]
+    image = nib.load(scans[1]["image"])
+    turned = nib.orientations.ornt_transform(nib.io_orientation(RAS), nib.orientations.axcodes2ornt(axes))
+    nib.save(image.as_reoriented(turned), scans[1]["image"])
+    load = CountingLoad()
+    PairDataset(scans, Compose([load.load, Orientationd("image", "RAS", labels=None)]), cache_rate=0)
+    assert PairDataset(scans, Compose([load.load, Orientationd("image", "RAS", labels=None)])).shape == (8, 9, 10)
+
+
+def test_grids_that_the_transform_makes_one_are_taken(scan_files: Callable) -> None:
+    scans = [scan_files(0), scan_files(1, size=(8, 9, 14)), scan_files(2, size=(8, 9, 14))]
+    transform = Compose([LoadScand("image"), ResizeWithPadOrCropd("image", (8, 9, 10), lazy=False)])
+    for scan in scans[1:]:  # in the middle of the other grid
+        image = nib.load(scan["image"])
+        image.affine[2, 3] = -4
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine), scan["image"])
+    assert PairDataset(scans, transform).shape == (8, 9, 10)
 
 
 def test_dataset_is_built_from_a_config(scan_files: Callable) -> None:

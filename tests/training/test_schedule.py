@@ -9,6 +9,7 @@ import pytest
 from ignite.engine import Engine, Events
 from torch.utils.data import DataLoader
 
+from scripts.datasets.boxes import RandScaledBoxd
 from scripts.runtime.errors import InputError
 from scripts.training.schedule import Curriculum, TimeLimit, epochs_for, warmup_then_decay
 
@@ -83,6 +84,37 @@ def test_epochs_hold_all_steps_of_all_stages(steps: tuple[int, ...], epochs: int
 def test_invalid_stage_is_refused(refused: Callable, stage: dict[str, Any], words: list[str]) -> None:
     with refused(*words):
         Curriculum(SimpleNamespace(spacing=0), [{"steps": 1}, stage])
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ({"spacing": 0}, ["stage 2", "spacing 0", "from 1"]),
+        ({"spacing": 1.5}, ["stage 2", "spacing 1.5", "whole number"]),
+        ({"spacing": "2"}, ["stage 2", "spacing 2", "whole number"]),
+        ({"spacing": 33}, ["stage 2", "the scans have 32x40x32 voxels"]),
+        ({"size": [16, 16]}, ["stage 2", "size [16, 16]", "three numbers"]),
+        ({"size": 16}, ["stage 2", "size 16", "three numbers"]),
+        ({"size": [16, 0, 16]}, ["stage 2", "three numbers"]),
+        ({"size": "16"}, ["stage 2", "three numbers"]),
+    ],
+    ids=str,
+)
+def test_boxes_that_cannot_be_are_refused_at_once(refused: Callable, stage: dict[str, Any], words: list[str]) -> None:
+    with refused("--stages", *words):
+        Curriculum(RandScaledBoxd("image", 16), [{"steps": 1, "spacing": 2}, {"steps": 9, **stage}], (32, 40, 32))
+
+
+def test_boxes_larger_than_the_scans_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    transform = RandScaledBoxd("image", 16, size=[32, 40, 32])
+    Curriculum(transform, [], (32, 40, 32))
+    Curriculum(transform, [{"steps": 1, "spacing": 2, "size": None}, {"steps": 1, "spacing": 1}], (32, 40, 32))
+    assert caplog.messages == []
+    Curriculum(transform, [{"steps": 1, "spacing": 1}, {"steps": 1, "spacing": 2}], (32, 40, 32))
+    (message,) = caplog.messages
+    assert message.startswith("--stages, stage 2: boxes of 64x80x64 voxels of scans of 32x40x32: zeros fill the rest")
+    Curriculum(transform, [], (32, 32, 32))
+    assert caplog.messages[1].startswith("the training's boxes: boxes of 32x40x32 voxels of scans of 32x32x32")
 
 
 # --- the time limit ---------------------------------------------------------------------------------------------------

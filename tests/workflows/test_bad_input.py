@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
@@ -138,6 +139,21 @@ def test_bad_dataset_is_named_in_one_line(
     assert complaint in line
     left = [path for path in (tmp_path / "out").rglob("*") if "events.out.tfevents" not in path.name]
     assert left == []
+
+
+@pytest.mark.parametrize("configs", [["train"], ["train", "evaluate"]], ids=" ".join)
+def test_validation_pairs_on_two_grids_are_refused_before_the_first_step(
+    answer: Callable, dataset: Path, odd_dataset: Path, fresh_weights: Path, tmp_path: Path, configs: list[str]
+) -> None:
+    data = shutil.copytree(dataset, tmp_path / "data")
+    pair = json.loads((data / "VIRTUAL_dataset.json").read_text())["registration_val"][-1]
+    other = sorted((odd_dataset / "imagesTr").iterdir())[0]  # of 30 x 34 x 29 voxels
+    shutil.copy(other, data / pair["moving"])
+    places = {"dataset_dir": data, "output_dir": tmp_path / "out", "weights": fresh_weights}
+    line = answer(*configs, **places, cache_rate=0.1, max_epochs=1, pairs_per_epoch=1)
+    assert "scans on different grids" in line and Path(pair["moving"]).name in line
+    left = [path.name for path in (tmp_path / "out").rglob("*") if "events.out.tfevents" not in path.name]
+    assert left == [] or left == ["runs"]
 
 
 def test_one_bad_scan_of_a_dataset_is_named(answer: Callable, odd_dataset: Path, tmp_path: Path) -> None:
