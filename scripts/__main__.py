@@ -96,7 +96,7 @@ def apply(
         input: image, 4-D series or label map in the moving space, or several with commas between.
         reference: image that gives the grid.
         output: image to write (.nii, .nii.gz); for several inputs a folder.
-        interpolation: linear, nearest, or auto: nearest for what looks like labels, else linear.
+        interpolation: linear, nearest, or auto: nearest for labels, linear for intensities, an error if unclear.
         inverse: invert the transform; the reference is then in the moving space.
         assume_ras: take images without orientation (no sform, no qform) as RAS.
     """

@@ -251,7 +251,7 @@ def apply(
             several files, the first of which is applied first to the reference's points.
         image: image in the space that the transform leads to.
         reference: image that gives the grid; by default the transform's own grid.
-        interpolation: `auto` is nearest for what looks like labels, else linear.
+        interpolation: `auto` is nearest for labels, linear for intensities, an error where that cannot be told.
         inverse: invert the transform; of a result, the inverse warp is taken.
 
     Returns:

@@ -9,6 +9,7 @@ from scripts.io.headers import find_space, read_grid
 from scripts.io.images import IN_MEMORY, ImageSource, image_files, open_image, open_volumes, source_name
 from scripts.io.itk import save_affine, save_composite
 from scripts.io.keypoints import load_keypoints, transform_points
+from scripts.io.label_like import holds_labels
 from scripts.io.labels import read_label, read_mask
 from scripts.io.names import scan_name
 from scripts.io.nifti import nifti_image, save_image, save_itk_field
@@ -16,7 +17,7 @@ from scripts.io.points import Points, as_positions, read_points, write_points
 from scripts.io.scans import Scan, header_facts, read_scan
 from scripts.io.series import Series, open_series, save_series, series_image
 from scripts.io.tables import print_summary, write_table
-from scripts.io.voxels import looks_like_labels, volume_index
+from scripts.io.voxels import volume_index
 from scripts.io.weights import load_weights, read_checkpoint, write_safetensors
 from scripts.io.writing import check_folder, check_output, whole_file, whole_folder, write_complete, write_json
 
@@ -36,10 +37,10 @@ __all__ = [
     "file_sha256",
     "find_space",
     "header_facts",
+    "holds_labels",
     "image_files",
     "load_keypoints",
     "load_weights",
-    "looks_like_labels",
     "nifti_image",
     "open_image",
     "open_series",

@@ -128,20 +128,6 @@ def replace_not_finite(values: NDArray[Any], path: FilePath) -> tuple[NDArray[An
     return np.where(finite, values, values.dtype.type(background)), (warning,)
 
 
-def looks_like_labels(volume: NDArray[Any]) -> bool:
-    """Whether values are labels and not intensities: whole numbers, most of them equal to their neighbors.
-
-    The commonest value is left out: an image may have a large empty background.
-
-    Args:
-        volume: `(X, Y, Z)`.
-    """
-    if volume.dtype.kind == "f" and not (np.isfinite(volume).all() and (volume == np.rint(volume)).all()):
-        return False
-    values, counts = np.unique(volume, return_counts=True)
-    return share_of_equal_neighbors(volume - values[counts.argmax()]) > 0.5
-
-
 def share_of_equal_neighbors(values: NDArray[Any]) -> float:
     """Share of the neighbors along the last axis, both not 0, that are equal; 0 where there are none.
 

@@ -16,7 +16,7 @@ from scripts.io import (
     Series,
     check_folder,
     check_output,
-    looks_like_labels,
+    holds_labels,
     open_series,
     read_grid,
     read_points,
@@ -58,12 +58,13 @@ def apply(
         input: images, 4-D series or label maps in the space that the transform maps to.
         reference: image that defines the grid.
         output: file for one input; for several, a folder where they keep their names.
-        interpolation: `linear`, `nearest`, or `auto`: nearest for label maps (see `looks_like_labels`), else linear.
+        interpolation: `linear`, `nearest`, or `auto`: nearest for label maps (see `holds_labels`), else linear.
         inverse: whether to invert the transform, so that the reference is in its moving space.
         assume_ras: whether to take files without a world space as RAS, see `find_space`.
 
     Raises:
-        InputError: if a file is bad, or the output cannot be written or would overwrite an input.
+        InputError: if a file is bad, the output cannot be written or would overwrite an input, or with `auto` an input
+            cannot be told to hold labels or intensities.
     """
     transforms, inputs = _paths(transform), _paths(input)
     outputs = _outputs(inputs, output)
@@ -72,9 +73,9 @@ def apply(
     grid = read_grid(reference, assume_ras)
     images = [open_series(path, assume_ras) for path in inputs]
     whole = composed(transforms, inverse)
+    modes = [interpolation_mode(image, interpolation) for image in images]
     whole = computed_once(whole, grid, images)
-    for image, path in zip(images, outputs, strict=True):
-        mode = interpolation_mode(image, interpolation)
+    for image, mode, path in zip(images, modes, outputs, strict=True):
         save_series(path, moved_volumes(image, grid, whole, mode), grid, image)
         print(f"{path}: {mode} interpolation" + (f", {image.count} volumes" if image.count else ""), flush=True)
 
@@ -202,10 +203,20 @@ def own_grid(transform: Transform, path: str, option: str) -> Grid:
 
 
 def interpolation_mode(image: Series, interpolation: str) -> str:
-    """`linear` or `nearest`; for `auto` nearest if an image looks like labels (see `looks_like_labels`)."""
+    """`linear` or `nearest`; for `auto` nearest if an image holds labels (see `holds_labels`).
+
+    Raises:
+        InputError: for `auto`, if it cannot be told what the image holds, or the file is damaged.
+    """
     if interpolation != "auto":
         return interpolation
-    return "nearest" if looks_like_labels(next(image.volumes())) else "linear"
+    labels = holds_labels(image)
+    if labels is None:
+        raise InputError(
+            f"{image.path}: its values may be labels or intensities; "
+            "give --interpolation nearest for labels, linear for intensities"
+        )
+    return "nearest" if labels else "linear"
 
 
 def computed_once(transform: Transform, grid: Grid, images: Sequence[Series]) -> Transform:

@@ -14,7 +14,6 @@ from scripts.geometry.grid import Grid
 from scripts.geometry.transforms import Affine, Chain, Field, as_field
 from scripts.io.field_formats import read_transform
 from scripts.io.nifti import save_itk_field
-from scripts.io.voxels import looks_like_labels
 from scripts.registration.reuse import apply, convert, jacobian, points
 from scripts.runtime.errors import InputError
 
@@ -174,35 +173,30 @@ def sitk_apply(folder: Path, name: str, mode: int, transform: sitk.Transform | N
     return sitk.GetArrayFromImage(sitk.Resample(image, reference, transform, mode, 0.0)).T
 
 
-def test_label_maps_are_told_from_images() -> None:
-    assert looks_like_labels(blobs().astype(np.uint8))
-    assert looks_like_labels(blobs().astype(np.float32))
-    assert looks_like_labels((blobs() > 0).astype(np.uint8))
-    assert not looks_like_labels((texture() * 100).astype(np.uint8))
-    assert not looks_like_labels(texture())
-    assert not looks_like_labels(blobs() + 0.5)
+def test_nothing_is_written_where_labels_cannot_be_told(folder: Path, call: Callable, tmp_path: Path) -> None:
+    """Shells of a depth are layers of the cortex, or a distance; the first input could have been written."""
+    sides = [np.minimum(index, n - 1 - index) for index, n in zip(np.indices(SHAPE), SHAPE, strict=True)]
+    depth = np.minimum.reduce(sides)
+    save(folder / "labels.nii.gz", blobs().astype(np.uint8))
+    save(folder / "depth.nii.gz", (depth // 2).clip(0, 5).astype(np.uint8))
+    inputs = [str(folder / name) for name in ("labels.nii.gz", "depth.nii.gz")]
+    with pytest.raises(InputError, match=r"depth\.nii\.gz: .*give --interpolation nearest for labels, linear for"):
+        apply(str(folder / "warp.nii.gz"), inputs, str(folder / "reference.nii.gz"), str(tmp_path / "out"))
+    assert list(tmp_path.glob("out/*")) == []
+    for mode in ("nearest", "linear"):
+        call("warp.nii.gz", "depth.nii.gz", output=f"{mode}.nii.gz", interpolation=mode)
 
 
-def test_an_image_on_a_constant_background_is_no_label_map() -> None:
-    image = np.full((30, 30, 30), -1024, np.int16)
-    image[8:20, 8:20, 8:20] = (texture((12, 12, 12)) * 500).astype(np.int16)
-    assert not looks_like_labels(image)
+def test_mask_with_a_scale_factor_stays_a_mask(folder: Path, call: Callable) -> None:
+    """0 and 255 with a slope of 1/255, as some tools store a mask."""
+    save(folder / "mask.nii.gz", ((blobs() > 0) * 255).astype(np.uint8), slope=1 / 255)
+    assert set(np.unique(stored(call("warp.nii.gz", "mask.nii.gz")))) == {0, 255}
 
 
-def test_a_float_map_of_regions_with_nan_is_no_label_map() -> None:
-    values = blobs().astype(np.float32)
-    values[0] = np.nan
-    assert not looks_like_labels(values)
-
-
-@pytest.mark.slow
-def test_real_images_and_labels_are_told_apart(shared_data: Path) -> None:
-    images = ["oasis35/imagesTr/OASIS_1003_0000.nii.gz", "raw/1003_T1.nii.gz", "landmarks/1003_T1.nii.gz"]
-    images += ["aomic/sub-0001/T1.mgz", "aomic/sub-0002/norm.mgz"]
-    labels = ["oasis35/labelsTr/OASIS_1003_0000.nii.gz", "raw/1003_labels.nii.gz", "landmarks/1003_DKT31.nii.gz"]
-    labels += ["aomic/sub-0001/aparc+aseg.mgz", "labelmaps/training_seg_01.nii.gz"]
-    told = {name: looks_like_labels(np.asanyarray(nib.load(shared_data / name).dataobj)) for name in images + labels}
-    assert told == {**dict.fromkeys(images, False), **dict.fromkeys(labels, True)}
+def test_series_of_labels_that_begins_empty_stays_labels(folder: Path, call: Callable) -> None:
+    save(folder / "labels.nii.gz", np.stack([0 * blobs(), 3 * blobs(), blobs(seed=1)], axis=-1).astype(np.uint8))
+    moved = stored(call("warp.nii.gz", "labels.nii.gz"))
+    assert set(np.unique(moved[..., 1])) == set(3 * np.unique(blobs()))
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
