@@ -5,7 +5,13 @@ The files of a scan are `learn2reg.ScanFiles`; an item that training and evaluat
 """
 
 from scripts.datasets.boxes import RandScaledBoxd, check_box
-from scripts.datasets.intensity import ScaleForegroundd, foreground, looks_skull_stripped, scale_intensity
+from scripts.datasets.intensity import (
+    ScaleForegroundd,
+    foreground,
+    lies_in_background,
+    looks_skull_stripped,
+    scale_intensity,
+)
 from scripts.datasets.learn2reg import label_names, training_scans, validation_pairs
 from scripts.datasets.loading import LoadScand, load_label
 from scripts.datasets.pairs import PairDataset
@@ -20,6 +26,7 @@ __all__ = [
     "check_box",
     "foreground",
     "label_names",
+    "lies_in_background",
     "load_label",
     "looks_skull_stripped",
     "scale_intensity",

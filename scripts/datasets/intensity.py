@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Foreground, intensities scaled to [0, 1], and whether a scan is skull-stripped.
 
-Results depend only on the values and on which of them lie at the faces of the volume. So flips, permutations of axes
-and padding with a constant do not change them.
+Results depend only on the values and on which of them lie at the faces and edges of the volume. So flips, permutations
+of axes and padding with a constant do not change them.
 """
 
 from collections.abc import Hashable, Mapping
@@ -15,13 +15,16 @@ from monai.transforms import MapTransform
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, label
 
+from scripts.datasets.background import NOISE_THRESHOLD, THRESHOLD, find_background, reach
 from scripts.geometry import Grid, resample, world_box
 
-_THRESHOLD = 0.1  # share of the 95th percentile by which foreground differs from background at least
-_NOISE_THRESHOLD = 5  # the same in median absolute deviations of the faces: 3.4 standard deviations of Rayleigh noise
 _OUTLIER = (
     2.0  # values further from the median than this multiple of the 5th or 95th percentile's distance are outliers
 )
+# From a background other than 0 to the 5th percentile of the foreground, in ranges from there to the 95th percentile:
+# brains have up to 2.4 (infants, flat T1), OASIS scans with -1024 for 0 have 6.
+_GAP = 3.0
+_COMMON = 0.1  # share of the foreground or of the mask that both have at least; 0.9 and more in brains and their masks
 _COARSE = 3.0  # mm, voxel size at which the shape of the foreground is examined
 _LARGEST_BRAIN = 2.5  # liters; brains are smaller, also those that were scaled to a template
 _CLOSING = 12.0  # mm, radius of the morphological closing of the foreground
@@ -30,9 +33,10 @@ _CLOSING = 12.0  # mm, radius of the morphological closing of the foreground
 def foreground(image: NDArray, mask: NDArray | None = None) -> NDArray[np.bool_]:
     """Mask of the voxels that are not background.
 
-    The background value is the median of the faces. Foreground differs from it by more than a tenth of the 95th
-    percentile of all differences, and by more than the noise of the faces. If a constant background value lies inside
-    the range of intensities, as in z-scored brains, every voxel with another value is foreground.
+    Foreground differs from the background (see `find_background`) by more than a tenth of the 95th percentile of all
+    differences, and by more than the background's noise. If a constant background value lies inside the range of
+    intensities, as in z-scored brains, every voxel with another value is foreground. With a mask, noise outside of it
+    does not count; if the background value lies inside the mask's range of intensities, all of the mask is foreground.
 
     Args:
         image: finite intensities, `(X, Y, Z)`, of any scale.
@@ -47,8 +51,8 @@ def foreground(image: NDArray, mask: NDArray | None = None) -> NDArray[np.bool_]
 def scale_intensity(image: NDArray, mask: NDArray | None = None) -> NDArray[np.float32]:
     """Intensities scaled linearly from 0 (background) to 1 (99.5th percentile of the foreground), and clipped.
 
-    If the background value lies inside the range of intensities, the 0.5th percentile of the foreground becomes 0, and
-    the background is set to 0.
+    If the background value lies inside the foreground's range of intensities, or far below it (-1024), the 0.5th
+    percentile of the foreground becomes 0, and the background is set to 0.
 
     Args:
         image: finite intensities, `(X, Y, Z)`, of any scale.
@@ -58,20 +62,39 @@ def scale_intensity(image: NDArray, mask: NDArray | None = None) -> NDArray[np.f
     Returns:
         `(X, Y, Z)` in [0, 1]; all 0 if there is no foreground.
     """
-    inside, difference, two_sided = _split(image, mask)
+    inside, difference, own_range = _split(image, mask)
     if not inside.any():
         return np.zeros(image.shape, dtype=np.float32)
     darkest, dark, middle, bright, brightest = np.percentile(difference[inside], [0.5, 5, 50, 95, 99.5])
-    lower = max(darkest, middle + _OUTLIER * (dark - middle)) if two_sided else 0.0
+    lower = max(darkest, middle + _OUTLIER * (dark - middle)) if own_range else 0.0
     upper = min(brightest, middle + _OUTLIER * (bright - middle)) if bright > middle else brightest
     if upper == lower:
         return inside.astype(np.float32)
     scaled = ((difference - lower) / (upper - lower)).clip(0, 1).astype(np.float32)
-    if two_sided:
+    if own_range:
         scaled[~inside] = 0
     elif mask is not None:
         scaled[np.asarray(mask) <= 0] = 0
     return scaled
+
+
+def lies_in_background(image: NDArray, mask: NDArray[np.bool_]) -> bool:
+    """Whether a mask lies beside what an image shows.
+
+    Args:
+        image: finite intensities, `(X, Y, Z)`, of any scale.
+        mask: `(X, Y, Z)`, not empty.
+
+    Returns:
+        False also where the image shows nothing.
+    """
+    inside, difference, _ = _split(image, None)
+    common = np.count_nonzero(inside & mask)
+    dark, bright = reach(difference)
+    return bool(
+        common < _COMMON * min(np.count_nonzero(inside), np.count_nonzero(mask))
+        and np.median(np.abs(difference[mask])) <= THRESHOLD * max(bright, -dark)
+    )
 
 
 def looks_skull_stripped(image: NDArray, affine: NDArray[np.float64]) -> bool:
@@ -119,26 +142,26 @@ class ScaleForegroundd(MapTransform):
 
 
 def _split(image: NDArray, mask: NDArray | None) -> tuple[NDArray[np.bool_], NDArray[np.floating], bool]:
-    """Foreground, differences from the background value, and whether values lie on both sides of it."""
+    """Foreground, differences from the background value, and whether that is no zero of the foreground's scale."""
     values = np.asarray(image, dtype=np.result_type(image.dtype, np.float32))
+    allowed = None if mask is None else np.asarray(mask) > 0
     box = _without_constant_faces(values)
-    background = _face_median(values[box])
+    background, noise = find_background(values[box], None if allowed is None else allowed[box])
     difference = np.zeros_like(values)
     difference[box] = values[box] - background
-    sample = difference[box]
-    if mask is not None:
-        sample = sample[np.asarray(mask)[box] > 0]
-    sample = sample[sample != 0]
-    if not sample.size:
+    sample = difference[box] if allowed is None else difference[box][allowed[box]]
+    dark, bright = reach(sample)
+    if dark == bright == 0:
         return np.zeros(values.shape, dtype=bool), difference, False
-    dark, bright = np.percentile(sample, [5, 95])
-    noise = np.median(np.abs(_faces(values[box]) - background))
-    threshold = max(_THRESHOLD * max(bright, -dark), _NOISE_THRESHOLD * noise)
-    two_sided = bool(dark < -threshold)
-    inside = difference != 0 if two_sided and noise == 0 else np.abs(difference) > threshold
-    if mask is not None:
-        inside &= np.asarray(mask) > 0
-    return inside, difference, two_sided
+    threshold = THRESHOLD * max(bright, -dark)
+    if allowed is None or (allowed.all() and np.isfinite(noise)):
+        threshold = max(threshold, NOISE_THRESHOLD * noise)
+    inside_range = bool(dark < -threshold)
+    if allowed is not None and inside_range and noise > 0:
+        return allowed.copy(), difference, True
+    inside = difference != 0 if inside_range and noise == 0 else np.abs(difference) > threshold
+    far_below = background != 0 and dark > _GAP * (bright - dark)
+    return inside if allowed is None else inside & allowed, difference, inside_range or far_below
 
 
 def _without_constant_faces(values: NDArray) -> tuple[slice, ...]:
@@ -164,15 +187,6 @@ def _without_constant_faces(values: NDArray) -> tuple[slice, ...]:
 
 def _is_constant(face: NDArray) -> bool:
     return bool((face == face[0, 0]).all())
-
-
-def _faces(values: NDArray) -> NDArray:
-    return np.concatenate([np.moveaxis(values, axis, 0)[[0, -1]].ravel() for axis in range(values.ndim)])
-
-
-def _face_median(values: NDArray) -> Any:
-    # inverted_cdf returns one of the values, not a mean of two, so a constant background is met exactly.
-    return np.percentile(_faces(values), 50, method="inverted_cdf")
 
 
 def _largest_hull(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
