@@ -394,7 +394,7 @@ POINTS = np.zeros((3, 3))
     ("given", "words"),
     [
         ({"fixed": "missing.nii.gz"}, ["missing.nii.gz", "no such file"]),
-        ({"fixed": (np.full_like(HEAD, np.nan), AFFINE)}, ["336 of 336 voxels are NaN"]),
+        ({"fixed": (np.full_like(HEAD, np.nan), AFFINE)}, ["every voxel is NaN"]),
         ({"fixed": (HEAD * 0, AFFINE)}, ["every voxel is 0"]),
         ({"fixed": (HEAD[0], AFFINE)}, ["2-D image (7x8)"]),
         ({"fixed": (HEAD * 1j, AFFINE)}, ["complex64"]),

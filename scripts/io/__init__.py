@@ -10,7 +10,7 @@ from scripts.io.images import IN_MEMORY, ImageSource, image_files, open_image, o
 from scripts.io.itk import save_affine, save_composite
 from scripts.io.keypoints import load_keypoints, transform_points
 from scripts.io.label_like import holds_labels
-from scripts.io.labels import read_label, read_mask
+from scripts.io.labels import read_label, read_mask, read_scan_and_mask
 from scripts.io.names import scan_name
 from scripts.io.nifti import nifti_image, save_image, save_itk_field
 from scripts.io.points import Points, as_positions, read_points, write_points
@@ -56,6 +56,7 @@ __all__ = [
     "read_mask",
     "read_points",
     "read_scan",
+    "read_scan_and_mask",
     "read_transform",
     "save_affine",
     "save_composite",

@@ -12,8 +12,9 @@ from scripts.geometry import resample, same_grid
 from scripts.io.files import FilePath
 from scripts.io.headers import find_space
 from scripts.io.images import ImageSource, open_volumes, source_name
-from scripts.io.scans import Scan, as_scan
-from scripts.io.voxels import read_voxels, replace_not_finite, share_of_equal_neighbors
+from scripts.io.missing import share_text
+from scripts.io.scans import Scan, as_scan, filled, read_with_holes
+from scripts.io.voxels import read_voxels, share_of_equal_neighbors
 from scripts.runtime import InputError
 
 _WHOLE = 1e-3  # largest distance of a label from a whole number
@@ -54,11 +55,33 @@ def read_mask(source: ImageSource, grid: Scan, assume_ras: bool = False) -> Scan
     return replace(mask, array=mask.array != 0)
 
 
+def read_scan_and_mask(
+    source: ImageSource, mask: ImageSource, volume: int | None = None, assume_ras: bool = False
+) -> tuple[Scan, Scan]:
+    """Read an image and its brain mask, which says where NaN and infinite values are background, see `fill_missing`.
+
+    Args:
+        source, volume, assume_ras: as in `read_scan`.
+        mask: as in `read_mask`.
+
+    Raises:
+        InputError: as in `read_scan` and `read_mask`.
+    """
+    scan = read_with_holes(source, volume, assume_ras)
+    found = read_mask(mask, scan, assume_ras)
+    return filled(scan, found.array), found
+
+
 def _read(source: ImageSource, grid: Scan | None, assume_ras: bool, kind: str) -> Scan:
     image, path = open_volumes(source), source_name(source)
     space = find_space(image, path, assume_ras)
     # not as float32: that is exact only up to 2^24
-    values, warnings = replace_not_finite(read_voxels(image, path), path)
+    values = read_voxels(image, path)
+    warnings: tuple[str, ...] = ()
+    missing = ~np.isfinite(values)
+    if missing.any():
+        values = np.where(missing, values.dtype.type(0), values)
+        warnings = (f"{share_text(missing)} are NaN or infinite; taken as 0, no label",)
     labels = _whole_numbers(values, path, kind)
     if not labels.any():
         raise InputError(f"{path}: the {kind} is empty: every voxel is 0; give another one or leave it out")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading a user's image, with one clear line for whatever is wrong with it and one for whatever is odd."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from scripts.geometry import Grid
 from scripts.io.files import FilePath
 from scripts.io.headers import Space, find_space
 from scripts.io.images import ImageSource, open_volumes, source_name
-from scripts.io.voxels import read_voxels, replace_not_finite, share_of_equal_neighbors, storage
+from scripts.io.missing import fill_missing
+from scripts.io.voxels import commonest, read_voxels, share_of_equal_neighbors, storage
 from scripts.runtime import InputError
 
 
@@ -49,7 +50,7 @@ class Scan:
 def read_scan(source: ImageSource, volume: int | None = None, assume_ras: bool = False) -> Scan:
     """Read a 3-D image: NIfTI, .mgz, or whatever else nibabel reads.
 
-    NaN and infinite values are replaced by background: 0, or the smallest other value where that is below 0.
+    NaN and infinite values are replaced by background, see `fill_missing`.
 
     Args:
         source: the image; its trailing axes of length 1 are dropped.
@@ -58,18 +59,37 @@ def read_scan(source: ImageSource, volume: int | None = None, assume_ras: bool =
 
     Raises:
         InputError: if the file is missing, unreadable, damaged or cut short, is not one 3-D volume of real numbers,
-            is constant, or NaN or infinite in more than half of its voxels, or if its place in the world is unknown,
-            singular or implausible.
+            is constant, or NaN or infinite inside what it shows, or if its place in the world is unknown, singular or
+            implausible.
     """
+    return filled(read_with_holes(source, volume, assume_ras))
+
+
+def read_with_holes(source: ImageSource, volume: int | None = None, assume_ras: bool = False) -> Scan:
+    """Read a 3-D image as `read_scan` does, but leave NaN and infinite values: `filled` must follow."""
     image, path = open_volumes(source), source_name(source)
     space = find_space(image, path, assume_ras)
-    values, warnings = replace_not_finite(read_voxels(image, path, np.float32, volume), path)
+    return as_scan(image, path, read_voxels(image, path, np.float32, volume), space, ())
+
+
+def filled(scan: Scan, mask: NDArray[np.bool_] | None = None) -> Scan:
+    """A scan with background where it had no number, see `fill_missing`.
+
+    Args:
+        scan: scan of `read_with_holes`.
+        mask: `(X, Y, Z)`, the brain.
+
+    Raises:
+        InputError: as `fill_missing`, or if the scan is constant.
+    """
+    values, warnings = fill_missing(scan.array, scan.path, scan.grid, mask)
     low, high = float(values.min()), float(values.max())
     if low == high:
-        raise InputError(f"{path}: the image is empty: every voxel is {low:g}; give another image")
-    if share_of_equal_neighbors(values) > 0.7:
+        raise InputError(f"{scan.path}: the image is empty: every voxel is {low:g}; give another image")
+    # Once more without the background, which an image may have elsewhere than at 0; that takes longer.
+    if share_of_equal_neighbors(values) > 0.7 and share_of_equal_neighbors(values - commonest(values)) > 0.7:
         warnings += ("looks like a label map, not like an image; are image and labels swapped?",)
-    return as_scan(image, path, values, space, warnings)
+    return replace(scan, array=values, warnings=scan.warnings + warnings)
 
 
 def as_scan(image: SpatialImage, path: FilePath, array: NDArray[Any], space: Space, warnings: tuple[str, ...]) -> Scan:

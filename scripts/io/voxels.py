@@ -108,24 +108,10 @@ def stored(values: NDArray[Any], dtype: np.dtype[Any], slope: float, inter: floa
     return numbers.astype(dtype)
 
 
-def replace_not_finite(values: NDArray[Any], path: FilePath) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Put background where values are NaN or infinite: 0, or the smallest other value where that is below 0.
-
-    Returns:
-        The values, and a warning where there was something to replace.
-
-    Raises:
-        InputError: if more than half of the values are not finite.
-    """
-    finite = np.isfinite(values)
-    bad = finite.size - int(np.count_nonzero(finite))
-    if bad == 0:
-        return values, ()
-    if bad > finite.size / 2:
-        raise InputError(f"{path}: {bad} of {finite.size} voxels are NaN or infinite; give another image")
-    background = min(0.0, float(values[finite].min()))
-    warning = f"{bad} voxels ({100 * bad / finite.size:.2g} %) are NaN or infinite; replaced by {background:g}"
-    return np.where(finite, values, values.dtype.type(background)), (warning,)
+def commonest(volume: NDArray[Any]) -> Any:
+    """The commonest value of a volume, `(X, Y, Z)`."""
+    values, counts = np.unique(volume, return_counts=True)
+    return values[counts.argmax()]
 
 
 def share_of_equal_neighbors(values: NDArray[Any]) -> float:

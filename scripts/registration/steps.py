@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from scripts.datasets import foreground, looks_skull_stripped, scale_intensity
 from scripts.geometry import Affine, Chain, Field, align, as_field, network_grid, resample
-from scripts.io import read_label, read_mask, read_scan, read_transform
+from scripts.io import read_label, read_scan, read_scan_and_mask, read_transform
 from scripts.registration.fingerprint import source_digests
 from scripts.registration.landmarks import with_landmarks
+from scripts.registration.masks import check_mask
 from scripts.registration.outcomes import Attempt
 from scripts.registration.pair import (
     AlignedPair,
@@ -112,7 +113,8 @@ def align_pair(pair: LoadedPair, init: Init, seed: int) -> AlignedPair:
         for image, intensities in zip(pair.images, (fixed, moving), strict=True):
             if not intensities.any():
                 raise InputError(
-                    f"{image.scan.path}: nothing stands out from the background; give another image or a mask"
+                    f"{image.scan.path}: nothing stands out from the background at the faces of the volume; "
+                    "give another image or a mask"
                 )
         if isinstance(init, str):
             masks = pair.fixed.mask, pair.moving.mask
@@ -205,18 +207,20 @@ def predict_pair(engine: SupervisedEvaluator, pair: PreparedPair | Failure) -> P
 def _read_image(
     files: ImageSources, role: str, volume: int | None, assume_ras: bool, expects_skull_stripped: bool
 ) -> LoadedImage:
-    scan = read_scan(files.image, volume, assume_ras)
-    warnings = [*scan.warnings]
     mask = label = None
     if files.mask is not None:
-        read = read_mask(files.mask, scan, assume_ras)
+        scan, read = read_scan_and_mask(files.image, files.mask, volume, assume_ras)
         mask = read.array
-        warnings += read.warnings
-    elif expects_skull_stripped and not looks_skull_stripped(scan.array, scan.affine):
-        warnings.append(
-            "not skull-stripped, as it seems, while the network was trained on skull-stripped brains; "
-            f"strip it with HD-BET or SynthStrip, or give --{role}_mask"
-        )
+        warnings = [*scan.warnings, *read.warnings]
+        check_mask(scan, read)
+    else:
+        scan = read_scan(files.image, volume, assume_ras)
+        warnings = [*scan.warnings]
+        if expects_skull_stripped and not looks_skull_stripped(scan.array, scan.affine):
+            warnings.append(
+                "not skull-stripped, as it seems, while the network was trained on skull-stripped brains; "
+                f"strip it with HD-BET or SynthStrip, or give --{role}_mask"
+            )
     if files.label is not None:
         read = read_label(files.label, scan, assume_ras)
         label = read.array

@@ -11,6 +11,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, DivisiblePadd, Orientationd, ScaleIntensityd
 
+from scripts.datasets.intensity import ScaleForegroundd
 from scripts.datasets.loading import LoadScand, load_label
 from scripts.runtime.errors import InputError, find_input_error
 
@@ -67,7 +68,26 @@ def test_warning_about_a_file_is_logged_once(save: Save, noise: Noise, caplog: L
         LoadScand("image")({"image": path})
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage() == f"{path}: 1 voxels (0.14 %) are NaN or infinite; replaced by 0"
+    assert (
+        record.getMessage()
+        == f"{path}: 1 voxels (0.14 %) around what it shows are NaN or infinite; taken as background (0)"
+    )
+
+
+def test_nan_around_a_brain_is_background_in_training_too(save: Save, blob: Callable) -> None:
+    array = blob((20, 22, 19)).astype(np.float32)
+    paths = {"image": save("scan.nii.gz", np.where(array > 0, array, np.nan)), "twin": save("twin.nii.gz", array)}
+    loaded = Compose([LoadScand(paths.keys()), ScaleForegroundd(paths.keys())])(paths)
+    torch.testing.assert_close(loaded["image"], loaded["twin"])
+    assert 0 < float((loaded["image"] > 0).float().mean()) < 0.5
+
+
+def test_hole_in_a_brain_is_refused_in_training_too(save: Save, blob: Callable) -> None:
+    array = blob((20, 22, 19)).astype(np.float32)
+    array[8:13, 9:14, 8:13] = np.inf
+    path = save("scan.nii.gz", array)
+    with pytest.raises(InputError, match=r"scan\.nii\.gz: 125 voxels .* inside what it shows are NaN or infinite"):
+        LoadScand("image")({"image": path})
 
 
 def test_label_map_on_another_grid_is_resampled(save: Save, noise: Noise, las: np.ndarray, caplog: Log) -> None:

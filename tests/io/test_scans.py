@@ -42,16 +42,15 @@ def test_constant_image_is_refused(save: Save, value: float, kind: str) -> None:
         read_scan(save("scan.nii.gz", np.full((8, 9, 10), value, dtype=kind)))
 
 
-def test_holes_are_filled_and_counted(save: Save, noise: Noise) -> None:
+@pytest.mark.parametrize("slices", [2, 6])
+def test_what_is_missing_at_a_face_is_background(save: Save, noise: Noise, slices: int) -> None:
     array = noise(8, 9, 10) + 1
-    array[:2] = np.nan
+    array[:slices] = np.inf
     scan = read_scan(save("scan.nii.gz", array))
-    assert not scan.array[:2].any()
-    np.testing.assert_array_equal(scan.array[2:], array[2:])
-    assert scan.warnings == ("180 voxels (25 %) are NaN or infinite; replaced by 0",)
-    array[:5] = np.inf
-    with pytest.raises(InputError, match="450 of 720 voxels"):
-        read_scan(save("scan.nii.gz", array))
+    assert not scan.array[:slices].any()
+    np.testing.assert_array_equal(scan.array[slices:], array[slices:])
+    (warning,) = scan.warnings
+    assert warning.startswith(f"{90 * slices} voxels ({12.5 * slices:.2g} %) around what it shows")
 
 
 def test_volume_and_orientation_are_the_users_to_choose(save: Save, noise: Noise) -> None:
@@ -81,6 +80,12 @@ def test_label_map_given_as_an_image_is_told(save: Save) -> None:
     assert "looks like a label map" in warning
 
 
+def test_image_on_another_background_than_0_is_no_label_map(save: Save, noise: Noise) -> None:
+    array = np.full((20, 20, 20), -1024, np.float32)
+    array[6:14, 6:14, 6:14] = noise(8, 8, 8)
+    assert read_scan(save("scan.nii.gz", array)).warnings == ()
+
+
 def test_facts_are_those_of_the_file_and_fit_into_json(save: Save, noise: Noise) -> None:
     array = noise(8, 9, 10)
     array[0, 0, 0] = np.inf
@@ -93,7 +98,7 @@ def test_facts_are_those_of_the_file_and_fit_into_json(save: Save, noise: Noise)
         "orientation": "LAS",
         "dtype": "float64",
         "space": "sform (aligned)",
-        "warnings": ["1 voxels (0.14 %) are NaN or infinite; replaced by 0"],
+        "warnings": ["1 voxels (0.14 %) around what it shows are NaN or infinite; taken as background (0)"],
     }
 
 

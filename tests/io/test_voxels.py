@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.io.voxels import read_voxels, replace_not_finite, share_of_equal_neighbors
+from scripts.io.voxels import read_voxels, share_of_equal_neighbors
 from scripts.runtime.errors import InputError
 
 Save = Callable[..., Path]
@@ -107,33 +107,6 @@ def test_choice_of_a_volume_is_asked_for(save: Save, noise: Noise, volume: int |
         read_voxels(nib.load(path), path, volume=volume)
     assert said in str(caught.value)
     assert str(caught.value).endswith("(5x6x7x3); choose one of the 3 with --volume N, 0 to 2")
-
-
-@pytest.mark.parametrize(("lowest", "background"), [(3.0, 0.0), (0.0, 0.0), (-2.5, -2.5)])
-def test_what_is_not_finite_becomes_background(lowest: float, background: float) -> None:
-    values = np.full((5, 6, 7), 4.0, np.float32)
-    values[0, 0] = lowest
-    values[1, 1, 1:4] = [np.nan, np.inf, -np.inf]
-    expected = values.copy()
-    expected[1, 1, 1:4] = background
-    found, warnings = replace_not_finite(values, "scan.nii")
-    np.testing.assert_array_equal(found, expected)
-    assert found.dtype == np.float32
-    assert warnings == (f"3 voxels (1.4 %) are NaN or infinite; replaced by {background:g}",)
-
-
-def test_half_may_be_missing_and_no_more() -> None:
-    values = np.ones(10)
-    values[:5] = np.nan
-    assert replace_not_finite(values, "scan.nii")[0].tolist() == [0.0] * 5 + [1.0] * 5
-    values[5] = np.inf
-    with pytest.raises(InputError, match=r"scan\.nii: 6 of 10 voxels are NaN or infinite"):
-        replace_not_finite(values, "scan.nii")
-
-
-def test_finite_values_pass_untouched() -> None:
-    values = np.arange(5.0)
-    assert replace_not_finite(values, "scan.nii") == (values, ())
 
 
 def test_what_float32_cannot_hold_counts_as_infinite(save: Save, noise: Noise) -> None:

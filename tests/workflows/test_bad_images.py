@@ -27,7 +27,7 @@ def replaced_by(array: np.ndarray, affine: np.ndarray | None = None) -> Callable
 
 
 def with_nan(share: float) -> Callable[[Path], None]:
-    """So many of the voxels NaN or infinite."""
+    """So many of the voxels NaN or infinite, from one face on."""
 
     def spoil(path: Path) -> None:
         array = nib.load(path).get_fdata().astype(np.float32)
@@ -36,6 +36,13 @@ def with_nan(share: float) -> Callable[[Path], None]:
         replaced_by(array)(path)
 
     return spoil
+
+
+def with_a_hole(path: Path) -> None:
+    """A block of 6 x 6 x 6 mm in the middle."""
+    array = nib.load(path).get_fdata().astype(np.float32)
+    array[7:13, 8:14, 7:13] = np.nan
+    replaced_by(array)(path)
 
 
 def dicom_folder(path: Path) -> None:
@@ -76,7 +83,8 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "one slice": (replaced_by(noise((20, 22, 1))), "2-D"),
     "4-D": (replaced_by(noise((*SIZE, 3))), "--volume N, 0 to 2"),
     "RGB": (replaced_by(color(*SIZE)), "RGB"),
-    "NaN": (with_nan(0.6), "NaN or infinite"),
+    "NaN": (with_nan(1.0), "every voxel is NaN or infinite"),
+    "hole": (with_a_hole, "216 voxels (0.22 ml) inside what it shows are NaN or infinite"),
     "zero": (replaced_by(np.zeros(SIZE)), "empty: every voxel is 0"),
     "constant": (replaced_by(np.full(SIZE, 7.0)), "empty: every voxel is 7"),
     "noise": (replaced_by(noise(SIZE)), "nothing stands out from the background"),
@@ -86,7 +94,7 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 ODD_IMAGES: dict[str, tuple[Callable[[Path], object], dict, str]] = {
-    "few NaN": (with_nan(0.01), {}, "84 voxels (1 %) are NaN or infinite; replaced by 0"),
+    "few NaN": (with_nan(0.01), {}, "84 voxels (1 %) around what it shows are NaN or infinite"),
     "two forms": (with_forms(np.eye(4), np.diag([-1.0, 1, 1, 1])), {}, "sform and qform differ"),
     "sheared": (with_forms(SHEARED, None), {}, "sheared by 5.7°"),
     "no orientation": (with_forms(None, None), {"assume_ras": True}, ""),
