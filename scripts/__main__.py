@@ -98,7 +98,7 @@ def apply(
         output: image to write (.nii, .nii.gz); for several inputs a folder.
         interpolation: linear, nearest, or auto: nearest for labels, linear for intensities, an error if unclear.
         inverse: invert the transform; the reference is then in the moving space.
-        assume_ras: take images without orientation (no sform, no qform) as RAS.
+        assume_ras: take files without orientation (no sform, no qform) as RAS.
     """
     given = dict(locals())
     from scripts.registration import apply as run
@@ -113,10 +113,9 @@ def points(
     space: Literal["ras", "lps"] | None = None,
     to: str | None = None,
     inverse: bool = False,
+    assume_ras: bool = False,
 ) -> None:
     """Map landmarks from the fixed to the moving space: points go the other way from images.
-
-    Landmarks of the moving space need --inverse, or inverse_warp.nii.gz.
 
     Args:
         transform: transform file, or several with commas between, as in apply.
@@ -124,7 +123,8 @@ def points(
         output: CSV to write.
         space: coordinate system of all landmarks, where the files do not tell; RAS if not given.
         to: the same landmarks in the moving space, by name or else by row; prints the target registration error.
-        inverse: invert the transform; the input is then in the moving space.
+        inverse: invert the transform, for landmarks of the moving space; or give inverse_warp.nii.gz.
+        assume_ras: take a field without orientation (no sform, no qform) as RAS.
     """
     given = dict(locals())
     from scripts.registration import points as run
@@ -139,6 +139,7 @@ def convert(
     source: FieldFormat | None = None,
     fixed: str | None = None,
     moving: str | None = None,
+    assume_ras: bool = False,
 ) -> None:
     """Write a transform in another format.
 
@@ -149,25 +150,25 @@ def convert(
         source: format of the transform, where its file does not tell.
         fixed: fixed image, where the transform has no grid of its own.
         moving: moving image, which the formats fsl, learn2reg and monai need.
+        assume_ras: take files without orientation (no sform, no qform) as RAS.
     """
-    given = dict(locals())
     from scripts.registration import convert as run
 
-    run(**given)
+    run(transform=transform, output=output, to=to, source=source, fixed=fixed, moving=moving, assume_ras=assume_ras)
 
 
-def jacobian(transform: str, output: str, reference: str | None = None) -> None:
+def jacobian(transform: str, output: str, reference: str | None = None, assume_ras: bool = False) -> None:
     """Map the Jacobian determinant of a transform in the fixed space.
 
     Args:
         transform: transform file, or several with commas between, as in apply.
         output: image to write (.nii, .nii.gz).
         reference: image that gives the grid, where the transform has none of its own.
+        assume_ras: take files without orientation (no sform, no qform) as RAS.
     """
-    given = dict(locals())
     from scripts.registration import jacobian as run
 
-    run(**given)
+    run(transform=transform, output=output, reference=reference, assume_ras=assume_ras)
 
 
 def compare(

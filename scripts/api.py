@@ -243,6 +243,7 @@ def apply(
     *,
     interpolation: Literal["auto", "linear", "nearest"] = "auto",
     inverse: bool = False,
+    assume_ras: bool = False,
 ) -> nib.Nifti1Image:
     """Pull an image, a 4-D series or a label map onto a reference grid.
 
@@ -253,6 +254,7 @@ def apply(
         reference: image that gives the grid; by default the transform's own grid.
         interpolation: `auto` is nearest for labels, linear for intensities, an error where that cannot be told.
         inverse: invert the transform; of a result, the inverse warp is taken.
+        assume_ras: take files and images without orientation (no sform, no qform) as RAS.
 
     Returns:
         The image on the reference grid. `nearest` keeps its data type.
@@ -260,9 +262,12 @@ def apply(
     Raises:
         InputError: for bad input, in one line.
     """
-    pull = _transform(transform, inverse)
-    grid = own_grid(pull, "the transform", "reference") if reference is None else read_grid(_source(reference))
-    series = open_series(_source(image))
+    pull = _transform(transform, inverse, assume_ras)
+    if reference is None:
+        grid = own_grid(pull, "the transform", "reference")
+    else:
+        grid = read_grid(_source(reference), assume_ras)
+    series = open_series(_source(image), assume_ras)
     whole = computed_once(pull, grid, [series])
     volumes = moved_volumes(series, grid, whole, interpolation_mode(series, interpolation))
     return series_image(volumes, grid, series)
@@ -303,11 +308,13 @@ def _sources(image: Image, mask: Image | None, label: Image | None, landmarks: L
     )
 
 
-def _transform(transform: Result | Transform | FilePath | Sequence[FilePath], inverse: bool) -> Transform:
+def _transform(
+    transform: Result | Transform | FilePath | Sequence[FilePath], inverse: bool, assume_ras: bool
+) -> Transform:
     if isinstance(transform, Result):
         return transform.inverse_warp if inverse else transform.warp
     if isinstance(transform, str | os.PathLike):
-        return composed([os.fspath(transform)], inverse)
+        return composed([os.fspath(transform)], inverse, assume_ras)
     if isinstance(transform, Sequence):
-        return composed([os.fspath(path) for path in transform], inverse)
+        return composed([os.fspath(path) for path in transform], inverse, assume_ras)
     return transform.inverse() if inverse else transform

@@ -58,7 +58,7 @@ def in_a_process(*words: object, **options: object) -> subprocess.CompletedProce
         (["register", "--volume", "first"], "argument --volume: want a whole number, not 'first'"),
         (["register", "--volume", "-1"], "argument --volume: want a whole number, not '-1'"),
         (["demo", "--fast"], "unrecognized arguments: --fast;"),
-        (["points", "a", "b", "c", "lps", "d", "true", "extra"], "unrecognized arguments: extra;"),
+        (["points", "a", "b", "c", "lps", "d", "true", "true", "extra"], "unrecognized arguments: extra;"),
     ],
 )
 def test_usage_errors_are_one_line_and_exit_2(words: list[str], message: str, capsys: pytest.CaptureFixture) -> None:

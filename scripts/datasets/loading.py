@@ -17,6 +17,7 @@ from monai.utils import SpaceKeys, ensure_tuple
 
 from scripts.geometry import Grid
 from scripts.io import (
+    NO_ORIENTATION,
     Scan,
     find_space,
     load_keypoints,
@@ -34,8 +35,8 @@ _LABEL_LIMIT = 2**24  # labels are warped as float32, which holds whole numbers 
 def load_label(path: str | Path) -> MetaTensor:
     """Read a label map of a dataset with the checks of `scripts.io.read_label`.
 
-    Datasets are aligned on one grid, so a file without orientation (no sform, no qform) is taken as RAS. Every warning
-    about the file is logged once.
+    Datasets are aligned on one grid, so a file without orientation (no sform, no qform) is taken as RAS, without a
+    word. Every other warning about the file is logged once.
 
     Args:
         path: label map file.
@@ -129,7 +130,8 @@ def _one_each(keys: KeysCollection, image_keys: tuple[Hashable, ...], name: str)
 
 def _image_tensor(scan: Scan) -> MetaTensor:
     for warning in scan.warnings:
-        _log_once(f"{scan.path}: {warning}")
+        if NO_ORIENTATION not in warning:  # what is meant is known here
+            _log_once(f"{scan.path}: {warning}")
     # Only what all file formats provide: a batch may mix formats, and its items must have the same metadata.
     meta = {
         "affine": torch.from_numpy(scan.affine.copy()),

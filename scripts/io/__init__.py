@@ -5,7 +5,7 @@ from scripts.io.configs import read_configs
 from scripts.io.csv_files import cells_by_column, read_csv
 from scripts.io.field_formats import read_transform, write_transform
 from scripts.io.files import FilePath, check_is_text, existing_file, file_sha256, outline_sha256, read_json
-from scripts.io.headers import find_space, read_grid
+from scripts.io.headers import ASSUMED_RAS, NO_ORIENTATION, find_space, read_grid
 from scripts.io.images import IN_MEMORY, ImageSource, image_files, open_image, open_volumes, source_name
 from scripts.io.itk import save_affine, save_composite
 from scripts.io.keypoints import load_keypoints, transform_points
@@ -22,7 +22,9 @@ from scripts.io.weights import load_weights, read_checkpoint, write_safetensors
 from scripts.io.writing import check_folder, check_output, whole_file, whole_folder, write_complete, write_json
 
 __all__ = [
+    "ASSUMED_RAS",
     "IN_MEMORY",
+    "NO_ORIENTATION",
     "FilePath",
     "ImageSource",
     "Points",

@@ -40,7 +40,11 @@ _ON_BOTH_GRIDS = ("fsl", *_ON_FIXED_GRID)
 
 
 def read_transform(
-    path: FilePath, kind: str | None = None, fixed: Grid | None = None, moving: Grid | None = None
+    path: FilePath,
+    kind: str | None = None,
+    fixed: Grid | None = None,
+    moving: Grid | None = None,
+    assume_ras: bool = False,
 ) -> Transform:
     """Read a transform from a file.
 
@@ -50,6 +54,7 @@ def read_transform(
         fixed: grid of the fixed image; `learn2reg` and `monai` need it. All other fields lie where their own header
             says, by the rules of `find_space`; what is odd about it is printed.
         moving: grid of the moving image; `fsl`, `learn2reg` and `monai` need it.
+        assume_ras: whether a field without orientation is taken as RAS, see `find_space`.
 
     Returns:
         The transform from fixed to moving points, RAS mm.
@@ -70,7 +75,7 @@ def read_transform(
         return read_itk_transform(path)
     if kind == "h5":
         raise InputError(f"{path}: the format h5 is a file that ends in .h5 or .hdf5; leave the format out")
-    return _read_field(path, kind, fixed, moving)
+    return _read_field(path, kind, fixed, moving, assume_ras)
 
 
 def write_transform(path: FilePath, transform: Transform, kind: str, fixed: Grid, moving: Grid | None = None) -> None:
@@ -104,12 +109,12 @@ def write_transform(path: FilePath, transform: Transform, kind: str, fixed: Grid
     save_vectors(path, vectors, fixed.affine, _INTENTS.get(kind, 0))
 
 
-def _read_field(path: FilePath, kind: str | None, fixed: Grid | None, moving: Grid | None) -> Field:
+def _read_field(path: FilePath, kind: str | None, fixed: Grid | None, moving: Grid | None, assume_ras: bool) -> Field:
     image, vectors = read_vectors(path)
     kind = _checked_kind(path, image, kind)
     vectors = _arranged(path, vectors, kind, fixed)
     # Vectors in voxels often come without an orientation, and need none.
-    grid = fixed if fixed and kind in _ON_FIXED_GRID else find_grid(image, path)
+    grid = fixed if fixed and kind in _ON_FIXED_GRID else find_grid(image, path, assume_ras)
     base, to_world = _convention(path, kind, grid, moving)
     if kind == "fsl":
         _check_relative(path, vectors, base)

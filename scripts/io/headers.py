@@ -24,6 +24,13 @@ _SAME_FORMS = 0.1  # mm, between the voxels of two forms that agree
 _SHEAR = 2e-4  # cosine between two axes; ITK 5.4 reads 1e-4 and refuses 3e-4
 _SINGULAR = 1e-3  # determinant of the axes' directions: below, they lie in one plane
 
+ASSUMED_RAS = "assumed RAS"  # the source of such a space
+# What the other tools do was tried with nibabel 5.4, SimpleITK 2.5, antspyx 0.6 and fslpy 3.29.
+NO_ORIENTATION = (
+    "no orientation in the header; taken as RAS, its center at 0, as assume_ras says. Other tools place it elsewhere: "
+    "ITK, ANTs and 3D Slicer from 0 on to the left, posterior and superior, nibabel mirrored, FSL nowhere in the world"
+)
+
 _Found = tuple[NDArray[np.float64], str, tuple[str, ...]]  # an affine, what said so, and warnings
 
 
@@ -41,7 +48,7 @@ class Space(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def find_space(image: SpatialImage, path: FilePath, assume_ras: bool | None = None) -> Space:
+def find_space(image: SpatialImage, path: FilePath, assume_ras: bool = False) -> Space:
     """The space of an image, series or field, by its header.
 
     The sform counts before the qform. Positions in meters or micrometers become mm, as in ITK.
@@ -50,7 +57,7 @@ def find_space(image: SpatialImage, path: FilePath, assume_ras: bool | None = No
         image: image of any format that nibabel reads.
         path: path of its file, for messages.
         assume_ras: whether axes of unknown direction are taken as right, anterior, superior, with the origin at the
-            center of the image (as nibabel centers such images); None as False, where the user has no such option.
+            center of the image, with a warning.
 
     Raises:
         InputError: if the header has no orientation (and `assume_ras` is not set), a singular affine, or voxel sizes
@@ -72,7 +79,7 @@ def find_space(image: SpatialImage, path: FilePath, assume_ras: bool | None = No
     return Space(Grid(tuple(int(n) for n in image.shape[:3]), affine), source, warnings)
 
 
-def find_grid(image: SpatialImage, path: FilePath, assume_ras: bool | None = None) -> Grid:
+def find_grid(image: SpatialImage, path: FilePath, assume_ras: bool = False) -> Grid:
     """The grid of `find_space`; its warnings are logged.
 
     Args:
@@ -87,7 +94,7 @@ def find_grid(image: SpatialImage, path: FilePath, assume_ras: bool | None = Non
     return space.grid
 
 
-def read_grid(source: ImageSource, assume_ras: bool | None = None) -> Grid:
+def read_grid(source: ImageSource, assume_ras: bool = False) -> Grid:
     """The grid of an image, or of a series' volumes; what is odd about its header is logged.
 
     Args:
@@ -114,7 +121,7 @@ def set_affine(header: nib.Nifti1Header, affine: NDArray, time_unit: str = "unkn
     header.set_xyzt_units("mm", time_unit)
 
 
-def _from_header(image: SpatialImage, path: FilePath, assume_ras: bool | None) -> _Found:
+def _from_header(image: SpatialImage, path: FilePath, assume_ras: bool) -> _Found:
     if isinstance(image, nib.Nifti1Pair):
         return _nifti_space(image, path, assume_ras)
     if not isinstance(image, AnalyzeImage):
@@ -126,7 +133,7 @@ def _from_header(image: SpatialImage, path: FilePath, assume_ras: bool | None) -
     return image.affine, f"Analyze, taken as {axes}", (warning,)
 
 
-def _nifti_space(image: nib.Nifti1Pair, path: FilePath, assume_ras: bool | None) -> _Found:
+def _nifti_space(image: nib.Nifti1Pair, path: FilePath, assume_ras: bool) -> _Found:
     header = image.header
     sources = {}
     for form in ("sform", "qform"):
@@ -136,10 +143,9 @@ def _nifti_space(image: nib.Nifti1Pair, path: FilePath, assume_ras: bool | None)
     if not sources:
         if assume_ras:
             return _assumed_ras(image)
-        option = "give --assume_ras if the axes point right, anterior and superior, or "
         raise InputError(
             f"{path}: the header has no sform and no qform, so left and right are unknown; "
-            f"{'' if assume_ras is None else option}repair the header"
+            "give --assume_ras if the axes point right, anterior and superior, or repair the header"
         )
     if "sform" not in sources:
         return header.get_qform(), sources["qform"], ()
@@ -174,7 +180,7 @@ def _turn(first: NDArray, second: NDArray) -> str:
 def _assumed_ras(image: SpatialImage) -> _Found:
     sizes = np.abs(np.asarray(image.header.get_zooms()[:3], dtype=np.float64))
     center = (np.array(image.shape[:3]) - 1) / 2.0
-    return nib.affines.from_matvec(np.diag(sizes), -sizes * center), "assumed RAS", ()
+    return nib.affines.from_matvec(np.diag(sizes), -sizes * center), ASSUMED_RAS, (NO_ORIENTATION,)
 
 
 def _unit(image: SpatialImage) -> tuple[str, float]:

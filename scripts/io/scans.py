@@ -30,6 +30,7 @@ class Scan:
         slope, inter: value = slope * number in the file + inter.
         space: what the affine comes from, such as `sform (scanner)`.
         warnings: what is odd about the file, one line each.
+        volume: number of the volume that was read, from 0; None of a file with one.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Scan:
     inter: float
     space: str
     warnings: tuple[str, ...]
+    volume: int | None = None
 
     @property
     def grid(self) -> Grid:
@@ -69,7 +71,8 @@ def read_with_holes(source: ImageSource, volume: int | None = None, assume_ras: 
     """Read a 3-D image as `read_scan` does, but leave NaN and infinite values: `filled` must follow."""
     image, path = open_volumes(source), source_name(source)
     space = find_space(image, path, assume_ras)
-    return as_scan(image, path, read_voxels(image, path, np.float32, volume), space, ())
+    scan = as_scan(image, path, read_voxels(image, path, np.float32, volume), space, ())
+    return replace(scan, volume=volume) if max(image.shape[3:], default=1) > 1 else scan
 
 
 def filled(scan: Scan, mask: NDArray[np.bool_] | None = None) -> Scan:

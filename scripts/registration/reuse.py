@@ -72,7 +72,7 @@ def apply(
         check_output(path, [*transforms, *inputs, reference], IMAGE_ENDINGS)
     grid = read_grid(reference, assume_ras)
     images = [open_series(path, assume_ras) for path in inputs]
-    whole = composed(transforms, inverse)
+    whole = composed(transforms, inverse, assume_ras)
     modes = [interpolation_mode(image, interpolation) for image in images]
     whole = computed_once(whole, grid, images)
     for image, mode, path in zip(images, modes, outputs, strict=True):
@@ -81,7 +81,13 @@ def apply(
 
 
 def points(
-    transform: Paths, input: str, output: str, space: str | None = None, to: str | None = None, inverse: bool = False
+    transform: Paths,
+    input: str,
+    output: str,
+    space: str | None = None,
+    to: str | None = None,
+    inverse: bool = False,
+    assume_ras: bool = False,
 ) -> None:
     """Map landmarks from the fixed to the moving space: the opposite direction of images.
 
@@ -95,6 +101,7 @@ def points(
         to: file of the same landmarks in the other space, see `match_landmarks`. Prints the target registration error
             and adds the columns `distance_before_mm` and `distance_mm` to the output.
         inverse: whether to invert the transform, so that it maps points of the moving space.
+        assume_ras: whether to take a field without a world space as RAS, see `find_space`.
 
     Raises:
         InputError: if a file is bad, or the output cannot be written or would overwrite an input.
@@ -103,7 +110,7 @@ def points(
     check_output(output, [*transforms, input, *([to] if to else [])], (".csv",))
     start = _read_points(input, space)
     target = _partners(start, _read_points(to, space), (input, to)) if to else None
-    end = replace(start, positions=composed(transforms, inverse)(start.positions))
+    end = replace(start, positions=composed(transforms, inverse, assume_ras)(start.positions))
     columns = {}
     if target is not None:
         for when, column, found in (("before", "distance_before_mm", start), ("after", "distance_mm", end)):
@@ -122,6 +129,7 @@ def convert(
     source: str | None = None,
     fixed: str | None = None,
     moving: str | None = None,
+    assume_ras: bool = False,
 ) -> None:
     """Write a transform in another format.
 
@@ -132,32 +140,34 @@ def convert(
         source: format of the transform, from `FIELD_FORMATS`; by default found from the file.
         fixed: fixed image; by default the grid of the field.
         moving: moving image, if a format needs it.
+        assume_ras: whether to take files without a world space as RAS, see `find_space`.
 
     Raises:
         InputError: if a file is bad, or a format needs an image that is not given.
     """
     check_output(output, [path for path in (transform, fixed, moving) if path])
-    grids = [read_grid(path) if path else None for path in (fixed, moving)]
-    read = read_transform(transform, source, *grids)
-    write_transform(output, read, to, grids[0] or own_grid(read, transform, "--fixed"), grids[1])
+    fixed_grid, moving_grid = (read_grid(path, assume_ras) if path else None for path in (fixed, moving))
+    read = read_transform(transform, source, fixed_grid, moving_grid, assume_ras)
+    write_transform(output, read, to, fixed_grid or own_grid(read, transform, "--fixed"), moving_grid)
     print(f"{output}: {to}")
 
 
-def jacobian(transform: Paths, output: str, reference: str | None = None) -> None:
+def jacobian(transform: Paths, output: str, reference: str | None = None, assume_ras: bool = False) -> None:
     """Write the determinant of a transform's Jacobian, dT/dx, in the fixed space.
 
     Args:
         transform: transform file, or several, as in `apply`.
         output: NIfTI file to write, float32.
         reference: image that defines the grid; by default that of the field.
+        assume_ras: whether to take files without a world space as RAS, see `find_space`.
 
     Raises:
         InputError: if a file is bad, or there is neither a reference nor a field with a grid.
     """
     transforms = _paths(transform)
     check_output(output, [*transforms, *([reference] if reference else [])], IMAGE_ENDINGS)
-    whole = composed(transforms)
-    grid = read_grid(reference) if reference else own_grid(whole, transforms[0], "--reference")
+    whole = composed(transforms, assume_ras=assume_ras)
+    grid = read_grid(reference, assume_ras) if reference else own_grid(whole, transforms[0], "--reference")
     determinant = jacobian_map(as_field(whole, grid))
     save_image(output, determinant.astype(np.float32), grid.affine)
     folded = 100 * np.mean(determinant <= 0)
@@ -186,9 +196,9 @@ def _outputs(inputs: Sequence[str], output: str) -> list[str]:
     return [str(Path(output) / name) for name in names]
 
 
-def composed(paths: Sequence[str], inverse: bool = False) -> Transform:
+def composed(paths: Sequence[str], inverse: bool = False, assume_ras: bool = False) -> Transform:
     """The transforms of several files as one, the first file's applied first."""
-    read = [read_transform(path) for path in paths]
+    read = [read_transform(path, assume_ras=assume_ras) for path in paths]
     whole = read[0] if len(read) == 1 else Chain(read[::-1])
     return whole.inverse() if inverse else whole
 

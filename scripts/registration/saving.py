@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scripts.geometry import resample, value_outside
 from scripts.io import (
+    ASSUMED_RAS,
     IN_MEMORY,
     save_affine,
     save_composite,
@@ -20,7 +21,7 @@ from scripts.io import (
     write_json,
 )
 from scripts.registration.pair import MeasuredRegistration, Registration, advanced
-from scripts.report import registration_report, reuse_commands
+from scripts.report import COPIES, Input, registration_report, reuse_commands
 from scripts.runtime import timed
 from scripts.spatial import warp
 
@@ -33,6 +34,7 @@ OUTPUTS = (
     "affine.mat",
     "transform.h5",
     "report.html",
+    *COPIES.values(),  # the report's commands write them
     LAST,
 )
 
@@ -97,7 +99,11 @@ def _write_report(path: Path, registration: Registration, folder: Path, metrics:
     fixed, before = registration.image
     field = registration.field
     moved = warp(torch.from_numpy(np.ascontiguousarray(before))[None, None], field[None])[0, 0].numpy()
-    fixed_path, moving_path = (image.scan.path for image in registration.images)
-    commands = [] if IN_MEMORY in (fixed_path, moving_path) else reuse_commands(fixed_path, moving_path, folder)
+    scans = [image.scan for image in registration.images]
+    fixed_input, moving_input = (
+        Input(scan.path, scan.affine if scan.space == ASSUMED_RAS else None, scan.volume) for scan in scans
+    )
+    in_files = all(scan.path != IN_MEMORY for scan in scans)
+    commands = reuse_commands(fixed_input, moving_input, folder) if in_files else []
     spacing = float(registration.grid.spacing[0])
     registration_report(path, fixed, before, moved, field.numpy(), metrics, commands, spacing)

@@ -4,13 +4,15 @@
 Arrays are `(X, Y, Z)` on RAS axes. Displacement fields are `(3, X, Y, Z)` in voxels: moved(x) = moving(x + field(x)).
 """
 
-from scripts.report.commands import Reuse, reuse_commands
+from scripts.report.commands import COPIES, Input, Reuse, reuse_commands
 from scripts.report.curve import loss_curve
 from scripts.report.learning import learning_curves
 from scripts.report.page import registration_report
 from scripts.report.verdict import judge
 
 __all__ = [
+    "COPIES",
+    "Input",
     "Reuse",
     "judge",
     "learning_curves",

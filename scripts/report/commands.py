@@ -4,9 +4,12 @@
 import os
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
+
+import numpy as np
+from numpy.typing import NDArray
 
 # Tool, note, commands, and the function that quotes a path in their language. The warp contains the affine map, so no
 # other transform file is needed.
@@ -15,7 +18,7 @@ _TEMPLATES: tuple[tuple[str, str, str, Callable[[str], str]], ...] = (
         "This tool",
         "From the bundle's folder. Images, label maps (values stay exact) and 4-D series; inverse_warp.nii.gz, beside"
         " the warp, maps images of the fixed space into the moving one.",
-        "python -m scripts apply --transform $WARP --input $M --reference $F --output moved_again.nii.gz",
+        "python -m scripts apply --transform $WARP --input $MOVING --reference $FIXED --output moved_again.nii.gz",
         shlex.quote,
     ),
     (
@@ -52,6 +55,39 @@ _TEMPLATES: tuple[tuple[str, str, str, Callable[[str], str]], ...] = (
 )
 
 
+# Copies of the images for other tools, in the folder of the results.
+COPIES = {"fixed": "fixed_copy.nii.gz", "moving": "moving_copy.nii.gz"}
+_NIFTI = (".nii", ".nii.gz")
+_COPY = (
+    "import sys, nibabel; i = nibabel.load(sys.argv[1]); v = i.get_fdata(dtype='f4'){volume}; "
+    "nibabel.save(nibabel.Nifti1Image(v, {affine}), sys.argv[2])"
+)
+
+
+@dataclass(frozen=True)
+class Input:
+    """An image that was registered.
+
+    Attributes:
+        path: path of its file.
+        affine: `(4, 4)`, voxel to RAS mm, where that was assumed; None where the file says it.
+        volume: number of its volume, from 0; None of a file with one.
+    """
+
+    path: str | os.PathLike[str]
+    affine: NDArray[np.floating] | None = None
+    volume: int | None = None
+
+    @property
+    def obstacle(self) -> str:
+        """Why other tools cannot take the file as it is; empty if they can."""
+        if self.affine is not None:
+            return "its header has no orientation, so they would place it elsewhere"
+        if self.volume is not None:
+            return f"it is 4-D, and volume {self.volume} was registered"
+        return "" if str(self.path).lower().endswith(_NIFTI) else "not every tool reads its format"
+
+
 @dataclass(frozen=True)
 class Reuse:
     """Commands of one tool that apply the warp.
@@ -67,24 +103,43 @@ class Reuse:
     text: str
 
 
-def reuse_commands(
-    fixed: str | os.PathLike[str], moving: str | os.PathLike[str], folder: str | os.PathLike[str]
-) -> list[Reuse]:
+def reuse_commands(fixed: Input, moving: Input, folder: str | os.PathLike[str]) -> list[Reuse]:
     """Commands that resample an image of the moving space on the fixed image's grid, by `folder/warp.nii.gz`.
 
-    Paths are made absolute, so the commands run from any folder. Results go to the folder that they run in.
+    Paths are made absolute, so the commands run from any folder. Results go to the folder that they run in. Where other
+    tools cannot take a file as it is, a command before theirs writes a copy into `folder`, which they then take.
 
     Args:
-        fixed: path of the fixed image.
-        moving: path of the moving image.
+        fixed: the fixed image.
+        moving: the moving image.
         folder: folder of the registration's results.
 
     Returns:
         One entry for each tool.
     """
-    names = {"F": fixed, "M": moving, "WARP": Path(folder) / "warp.nii.gz"}
-    paths = {name: os.path.abspath(path) for name, path in names.items()}
-    return [Reuse(tool, note, _filled(text, paths, quote)) for tool, note, text, quote in _TEMPLATES]
+    folder = Path(os.path.abspath(folder))
+    names = {"WARP": str(folder / "warp.nii.gz")}
+    notes, copies = [], []
+    for role, image in (("fixed", fixed), ("moving", moving)):
+        path = os.path.abspath(image.path)
+        copy = str(folder / COPIES[role]) if image.obstacle else path
+        names |= {role.upper(): path, role[0].upper(): copy}
+        if image.obstacle:
+            notes.append(f"{role} image: {image.obstacle}")
+            copies.append(shlex.join(["python", "-c", _copy_code(image), path, copy]))
+    option = "" if fixed.affine is None and moving.affine is None else " --assume_ras"
+    first, *others = (Reuse(tool, note, _filled(text, names, quote)) for tool, note, text, quote in _TEMPLATES)
+    first = replace(first, text=first.text + option)
+    if not copies:
+        return [first, *others]
+    note = f"To be run first: the commands below take the copies ({'; '.join(notes)})."
+    return [first, Reuse("Copies for other tools", note, "\n".join(copies)), *others]
+
+
+def _copy_code(image: Input) -> str:
+    """Python that writes an image as a 3-D NIfTI with the place that it had in the registration."""
+    volume = "" if image.volume is None else f".reshape(*i.shape[:3], -1, order='F')[..., {image.volume}]"
+    return _COPY.format(volume=volume, affine="i.affine" if image.affine is None else image.affine.tolist())
 
 
 def _filled(text: str, paths: dict[str, str], quote: Callable[[str], str]) -> str:

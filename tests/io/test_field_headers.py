@@ -104,7 +104,7 @@ def test_field_lies_where_an_image_of_its_header_would(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (without_forms, "the header has no sform and no qform, so left and right are unknown; repair the header"),
+        (without_forms, "the header has no sform and no qform, so left and right are unknown; give --assume_ras"),
         (singular, "the header's affine is singular or not finite; repair sform and qform"),
         (implausible, "voxels of 2000x3000x1500 mm are not those of a brain scan"),
     ],
@@ -134,9 +134,20 @@ def test_grid_of_a_reference_is_that_of_its_header(tmp_path: Path) -> None:
     np.testing.assert_allclose(grid.affine, GRID.affine)
 
 
-@pytest.mark.parametrize(("assume_ras", "hint"), [(None, "unknown; repair"), (False, "unknown; give --assume_ras")])
-def test_option_is_named_only_where_there_is_one(save: Callable[..., Path], assume_ras: bool | None, hint: str) -> None:
+def test_reference_without_orientation_needs_the_assumption(save: Callable[..., Path]) -> None:
     path = save("reference.nii", np.zeros((6, 7, 8), np.int16), sform_code=0, qform_code=0)
-    with pytest.raises(InputError, match=hint):
-        read_grid(path, assume_ras)
+    with pytest.raises(InputError, match="unknown; give --assume_ras"):
+        read_grid(path)
     assert read_grid(path, assume_ras=True).orientation == "RAS"
+
+
+@pytest.mark.parametrize("kind", OWN_GRID)
+def test_field_without_orientation_lies_where_the_assumption_says(field: Callable, kind: str) -> None:
+    """At the center of the world, along its axes; vectors in mm keep their meaning."""
+    moving = GRID if kind == "fsl" else None
+    found = read_transform(field(kind, without_forms), kind, moving=moving, assume_ras=True)
+    centered = np.diag([2.0, 3, 1.5, 1])
+    centered[:3, 3] = [-5, -9, -5.25]
+    np.testing.assert_allclose(found.affine, centered)
+    if kind in ("itk", "dispvect"):
+        np.testing.assert_allclose(found.displacement, np.broadcast_to([1, -2, 3], (*GRID.shape, 3)), atol=1e-5)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from scripts.report import reuse_commands
+from scripts.report import Input, reuse_commands
 
 SPECIAL = 'it\'s $HOME; `rm x` "a" \\ <b> 脳.nii.gz'
 
 
 def commands(fixed: str = "/data/f.nii.gz", moving: str = "/data/m.nii.gz", folder: str = "/out") -> dict[str, str]:
     """Commands by tool."""
-    return {reuse.tool: reuse.text for reuse in reuse_commands(fixed, moving, folder)}
+    return {reuse.tool: reuse.text for reuse in reuse_commands(Input(fixed), Input(moving), folder)}
 
 
 def test_each_tool_gets_the_files_in_their_roles() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.report import registration_report, reuse_commands
+from scripts.report import Input, registration_report, reuse_commands
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: the report is not opened in a browser")
 
@@ -35,7 +35,7 @@ def browser() -> Iterator[Any]:
 def report(tmp_path: Path, volumes: dict[str, np.ndarray], metrics: dict[str, Any]) -> Path:
     metrics["moving"] |= {"path": f"/data/{SPECIAL}", "warnings": ["<script>alert(1)</script>"]}
     path = tmp_path / "report.html"
-    commands = reuse_commands(metrics["fixed"]["path"], metrics["moving"]["path"], "/out")
+    commands = reuse_commands(Input(metrics["fixed"]["path"]), Input(metrics["moving"]["path"]), "/out")
     registration_report(path, **volumes, metrics=metrics, commands=commands)
     return path
 
@@ -158,7 +158,7 @@ def test_keyboard_alone_switches_the_image(open_page: Callable) -> None:
 
 def test_copy_buttons_copy_the_commands(open_page: Callable) -> None:
     page = open_page(permissions=["clipboard-read", "clipboard-write"])
-    commands = reuse_commands("/data/sub-01/T1.nii.gz", f"/data/{SPECIAL}", "/out")
+    commands = reuse_commands(Input("/data/sub-01/T1.nii.gz"), Input(f"/data/{SPECIAL}"), "/out")
     buttons = page.locator(".copy")
     assert buttons.count() == len(commands)
     for index, command in enumerate(commands):

@@ -97,7 +97,7 @@ ODD_IMAGES: dict[str, tuple[Callable[[Path], object], dict, str]] = {
     "few NaN": (with_nan(0.01), {}, "84 voxels (1 %) around what it shows are NaN or infinite"),
     "two forms": (with_forms(np.eye(4), np.diag([-1.0, 1, 1, 1])), {}, "sform and qform differ"),
     "sheared": (with_forms(SHEARED, None), {}, "sheared by 5.7°"),
-    "no orientation": (with_forms(None, None), {"assume_ras": True}, ""),
+    "no orientation": (with_forms(None, None), {"assume_ras": True}, "taken as RAS, its center at 0"),
     "volume": (replaced_by(noise((*SIZE, 3)) * BALL[..., None]), {"volume": 1}, ""),
 }
 
