@@ -18,23 +18,20 @@ Vectors are in mm, or in voxels, whatever unit a header gives for the positions 
 
 from typing import get_args
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from scripts.conventions import FieldFormat
 from scripts.geometry import LPS, Field, Grid, Transform, as_field, from_displacement, to_displacement
+from scripts.io.field_intents import INTENTS, field_format
 from scripts.io.files import FilePath
 from scripts.io.headers import find_grid
-from scripts.io.images import DISPLACEMENT_INTENT, VECTOR_INTENT
 from scripts.io.itk import ITK_ENDINGS, check_itk_grid, read_itk_transform, save_field_h5
 from scripts.io.nifti import read_vectors, save_vectors
 from scripts.io.other_tools import refuse_other_tools
 from scripts.runtime import InputError
 
 FIELD_FORMATS = get_args(FieldFormat)
-_INTENTS = {"itk": VECTOR_INTENT, "dispvect": DISPLACEMENT_INTENT, "fsl": 2006}
-_KINDS = {intent: kind for kind, intent in _INTENTS.items()}
 _ON_FIXED_GRID = ("learn2reg", "monai")
 _ON_BOTH_GRIDS = ("fsl", *_ON_FIXED_GRID)
 
@@ -106,12 +103,12 @@ def write_transform(path: FilePath, transform: Transform, kind: str, fixed: Grid
     vectors = from_displacement(field.displacement, fixed.affine, base, to_world)
     if kind in ("itk", "dispvect"):
         vectors = vectors[:, :, :, None]
-    save_vectors(path, vectors, fixed.affine, _INTENTS.get(kind, 0))
+    save_vectors(path, vectors, fixed.affine, INTENTS.get(kind, 0))
 
 
 def _read_field(path: FilePath, kind: str | None, fixed: Grid | None, moving: Grid | None, assume_ras: bool) -> Field:
     image, vectors = read_vectors(path)
-    kind = _checked_kind(path, image, kind)
+    kind = field_format(path, image, kind)
     vectors = _arranged(path, vectors, kind, fixed)
     # Vectors in voxels often come without an orientation, and need none.
     grid = fixed if fixed and kind in _ON_FIXED_GRID else find_grid(image, path, assume_ras)
@@ -119,29 +116,6 @@ def _read_field(path: FilePath, kind: str | None, fixed: Grid | None, moving: Gr
     if kind == "fsl":
         _check_relative(path, vectors, base)
     return Field(to_displacement(vectors, grid.affine, base, to_world), grid.affine)
-
-
-def _checked_kind(path: FilePath, image: nib.Nifti1Image, kind: str | None) -> str:
-    """The format of a NIfTI, and whether its intent agrees."""
-    intent, name = int(image.header["intent_code"]), image.header.get_intent()[2]
-    if kind == "absolute":
-        return kind
-    # Both are vectors in RAS with ITK's intent: deformations of SPM are named Mapping, those of NiftyReg NREG_TRANS.
-    if name in ("NREG_TRANS", "Mapping"):
-        tool = "NiftyReg" if name == "NREG_TRANS" else "SPM"
-        raise InputError(
-            f"{path}: a field of {tool} (intent name {name}), not of ITK; if it holds positions, RAS mm, "
-            "give the format absolute, else convert it with its own tool"
-        )
-    told = _KINDS.get(intent)
-    if kind is None and told is None:
-        raise InputError(
-            f"{path}: its NIfTI intent {intent} does not tell which kind of field it is; give the format, one of "
-            f"{', '.join(FIELD_FORMATS)}"
-        )
-    if kind is not None and told not in (None, kind):
-        raise InputError(f"{path}: its NIfTI intent {intent} says that it is a field of format {told}, not {kind}")
-    return kind or str(told)
 
 
 def _arranged(path: FilePath, vectors: NDArray[np.float32], kind: str, fixed: Grid | None) -> NDArray[np.float32]:

@@ -58,14 +58,6 @@ def test_voxel_field_of_another_image_is_refused(tmp_path: Path, kind: str) -> N
         read_transform(path, kind, Grid((6, 8, 7), GRID.affine), GRID)
 
 
-@pytest.mark.parametrize(("name", "tool"), [("NREG_TRANS", "NiftyReg"), ("Mapping", "SPM")])
-@pytest.mark.parametrize("kind", [None, "itk"])
-def test_vectors_in_ras_with_the_intent_of_itk_are_refused(tmp_path: Path, name: str, tool: str, kind: str) -> None:
-    path = write_nifti(tmp_path / "warp.nii.gz", np.zeros((4, 5, 6, 1, 3), np.float32), 1007, name)
-    with pytest.raises(InputError, match=rf"{tool}.*absolute"):
-        read_transform(path, kind)
-
-
 @pytest.mark.parametrize(("said", "intent"), [("itk", 1006), ("dispvect", 1007), ("learn2reg", 2006), ("monai", 1007)])
 def test_format_that_the_header_contradicts_is_refused(tmp_path: Path, said: str, intent: int) -> None:
     path = write_nifti(tmp_path / "warp.nii.gz", np.zeros((6, 7, 8, 1, 3), np.float32), intent)
