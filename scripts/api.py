@@ -41,6 +41,7 @@ from scripts.registration import (
     Job,
     MeasuredRegistration,
     align_pair,
+    compare_contrasts,
     composed,
     computed_once,
     described_init,
@@ -57,6 +58,7 @@ from scripts.registration import (
     read_pair,
     read_steps,
     refine_pair,
+    reject_worse,
     save_registration,
     to_network_grid,
 )
@@ -231,9 +233,13 @@ def register(
         for warning in read.warnings:
             logger.warning("%s: %s", read.scan.path, warning)
     aligned = align_pair(pair, start, seed)
-    prepared = to_network_grid(aligned, network.multiple, config["network_spacing"], config["network_size"])
+    prepared = compare_contrasts(
+        to_network_grid(aligned, network.multiple, config["network_spacing"], config["network_size"])
+    )
+    for warning in prepared.warnings:
+        logger.warning("%s and %s: %s", pair.fixed.scan.path, pair.moving.scan.path, warning)
     predicted = refine_pair(predict(prepared, network, PaddedInferer(bf16), device), steps, device)
-    return Result(measure(invert(fuse(predicted)), settings))
+    return Result(measure(invert(reject_worse(fuse(predicted))), settings))
 
 
 def apply(

@@ -25,6 +25,8 @@ from scripts.io import read_transform, save_affine, save_itk_field
 from scripts.networks import MSFBNet
 from scripts.runtime import InputError
 
+pytestmark = pytest.mark.usefixtures("keep_any_deformation")
+
 AFFINE = np.diag([-1.0, 1.2, 0.9, 1.0])
 MOVING_AFFINE = np.array([[0.0, -1.1, 0, 0.8], [1, 0, 0, 4.7], [0, 0, 1, -1.7], [0, 0, 0, 1]])
 SIZE, MOVING_SIZE = (28, 33, 25), (30, 27, 26)

@@ -9,7 +9,7 @@ from scripts.metrics.labels import dice_per_label, hd95_per_label
 from scripts.metrics.landmarks import label_tre, tre
 from scripts.metrics.pair_metric import PairMetric
 from scripts.metrics.regularity import non_diffeomorphic_volume, percent_folding, sdlogj
-from scripts.metrics.similarity import lncc
+from scripts.metrics.similarity import lncc, local_correlation, mutual_information, without_rim
 from scripts.metrics.summary import Row, summarize
 from scripts.metrics.table import BEFORE, METRICS, NOTHING, Metric
 
@@ -24,9 +24,12 @@ __all__ = [
     "hd95_per_label",
     "label_tre",
     "lncc",
+    "local_correlation",
+    "mutual_information",
     "non_diffeomorphic_volume",
     "percent_folding",
     "sdlogj",
     "summarize",
     "tre",
+    "without_rim",
 ]

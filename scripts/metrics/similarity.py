@@ -1,10 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Similarity of images."""
 
+import math
+
+import torch
+from scipy.ndimage import binary_erosion, uniform_filter
 from torch import Tensor
 
 from scripts.losses import LNCCLoss
 from scripts.spatial import warp
+
+BINS = 32  # of the joint histogram, along each axis
+# mm that are taken off a foreground's outline. There a brain stands out from the background in every contrast, so a
+# better fit of the outlines would hide what happens inside.
+RIM = 3.0
+WINDOW = 9  # voxels, as that of LNCC
+FLAT = 1e-4  # variance in [0, 1]², below which a window has no contrast
 
 
 def lncc(image: Tensor, field: Tensor) -> Tensor:
@@ -18,3 +29,65 @@ def lncc(image: Tensor, field: Tensor) -> Tensor:
         Scalar in [0, 1]; linear changes of the intensities do not change it.
     """
     return -LNCCLoss()(warp(image[None, 1:], field[None]), image[None, :1])
+
+
+def mutual_information(image: Tensor, field: Tensor, inside: Tensor) -> float:
+    """Normalized mutual information of the fixed and the warped moving image, `2 I(F, M) / (H(F) + H(M))`.
+
+    It asks how well one intensity predicts the other, whatever the relation, so it does not depend on the contrasts
+    (Viola & Wells, IJCV 1997; normalized as by Studholme et al., Pattern Recognition 1999, but from 0 to 1).
+
+    Args:
+        image: fixed and moving image, `(2, D, H, W)` in [0, 1].
+        field: displacement field, `(3, D, H, W)`, voxels.
+        inside: `(D, H, W)` bool, the fixed image's voxels that count.
+
+    Returns:
+        0 for images that know nothing of each other, 1 for a one-to-one relation; NaN if nothing counts, or if both
+        images are constant.
+    """
+    moved = warp(image[None, 1:], field[None])[0, 0]
+    fixed_bins, moved_bins = ((values[inside] * BINS).long().clamp(0, BINS - 1) for values in (image[0], moved))
+    joint = torch.bincount(fixed_bins * BINS + moved_bins, minlength=BINS**2).double().view(BINS, BINS)
+    both, fixed, moving = (_entropy(counts) for counts in (joint, joint.sum(dim=1), joint.sum(dim=0)))
+    return 2 * (fixed + moving - both) / (fixed + moving) if fixed + moving > 0 else math.nan
+
+
+def local_correlation(image: Tensor, foregrounds: Tensor) -> float:
+    """Mean of the correlation in windows, with its sign: above 0 where what is bright in one image is so in the other.
+
+    Args:
+        image: two aligned images, `(2, D, H, W)` in [0, 1].
+        foregrounds: `(2, D, H, W)` bool; windows that lie in both count.
+
+    Returns:
+        From -1 to 1; NaN if no window lies in both foregrounds and has contrast in both images.
+    """
+    inside = (foregrounds[0] & foregrounds[1]).numpy()
+    fixed, moving = (values.numpy() for values in image)
+    mean_fixed, mean_moving, covariance, variance_fixed, variance_moving = (
+        uniform_filter(values, WINDOW, mode="constant")
+        for values in (fixed, moving, fixed * moving, fixed * fixed, moving * moving)
+    )
+    covariance -= mean_fixed * mean_moving
+    variance_fixed -= mean_fixed * mean_fixed
+    variance_moving -= mean_moving * mean_moving
+    counts = binary_erosion(inside, iterations=WINDOW // 2) & (variance_fixed > FLAT) & (variance_moving > FLAT)
+    correlation = covariance[counts] / (variance_fixed[counts] * variance_moving[counts]) ** 0.5
+    return float(correlation.mean()) if correlation.size else math.nan
+
+
+def without_rim(foreground: Tensor, spacing: float) -> Tensor:
+    """A foreground without its outline, `RIM` wide; a foreground that is nothing but outline stays as it is.
+
+    Args:
+        foreground: `(D, H, W)` bool.
+        spacing: edge of a voxel, mm.
+    """
+    core = binary_erosion(foreground.numpy(), iterations=max(1, round(RIM / spacing)))
+    return torch.from_numpy(core) if core.any() else foreground
+
+
+def _entropy(counts: Tensor) -> float:
+    shares = counts[counts > 0] / counts.sum()
+    return -(shares * shares.log()).sum().item()

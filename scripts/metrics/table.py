@@ -49,6 +49,11 @@ METRICS = {
     "hd95": Metric("HD95", "mm", ".2f", "lower", "95 % Hausdorff distance of the labels' surfaces, 0 is best"),
     "tre": Metric("TRE", "mm", ".2f", "lower", "mean distance of the landmarks, 0 is best"),
     "lncc": Metric("LNCC", "", ".3f", "higher", "similarity: local cross-correlation of the images, 1 is best"),
+    "mutual_information": Metric(
+        "Mutual information", "", ".3f", "higher", "similarity whatever the contrasts, normalized, 1 is best"
+    ),
+    # Before only: what the contrasts of the two images are is asked after the affine alignment.
+    "local_correlation": Metric("Local correlation", "", ".2f", "higher", "with its sign; below 0 for T1 and T2"),
     "foreground_dice": Metric("Foreground Dice", "", ".3f", "higher", "overlap of the brains or heads, 1 is best"),
     # Where the moving image is above 0, as LUMIR counts.
     "ndv_percent": Metric("NDV", "%", ".2g", "lower", "volume that is folded"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What configs/inference.json names: jobs, the typed pair, steps, refinement, measuring, saving."""
 
+from scripts.registration.contrasts import compare_contrasts, print_contrast_warning, reject_worse
 from scripts.registration.fingerprint import described_init, described_network, json_sha256, source_digest
 from scripts.registration.jobs import registration_jobs, shared_jobs
 from scripts.registration.measuring import landmark_error, measure
@@ -67,6 +68,7 @@ __all__ = [
     "align_pair",
     "apply",
     "as_it_is",
+    "compare_contrasts",
     "composed",
     "computed_once",
     "convert",
@@ -85,6 +87,7 @@ __all__ = [
     "points",
     "predict",
     "predict_pair",
+    "print_contrast_warning",
     "print_warnings",
     "read_init",
     "read_pair",
@@ -92,6 +95,7 @@ __all__ = [
     "refine",
     "refine_pair",
     "registration_jobs",
+    "reject_worse",
     "save_pair",
     "save_registration",
     "save_submission",

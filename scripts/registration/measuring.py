@@ -13,7 +13,16 @@ from torch import Tensor
 
 from scripts.geometry import Affine, Transform, resample
 from scripts.io import IN_MEMORY, header_facts
-from scripts.metrics import dice_per_label, hd95_per_label, lncc, non_diffeomorphic_volume, percent_folding, sdlogj
+from scripts.metrics import (
+    dice_per_label,
+    hd95_per_label,
+    lncc,
+    mutual_information,
+    non_diffeomorphic_volume,
+    percent_folding,
+    sdlogj,
+    without_rim,
+)
 from scripts.registration.fingerprint import settings_digests
 from scripts.registration.pair import (
     ROLES,
@@ -42,7 +51,8 @@ def measure(
     """
     timings = dict(registration.timings)
     with timed(timings, "measure"):
-        numbers = _similarity(registration) | _regularity(registration) | inverse_consistency(registration)
+        numbers = dict(registration.similarity or similarity(registration))
+        numbers |= regularity(registration) | inverse_consistency(registration)
         numbers |= label_overlap(registration, labels) | landmark_error(registration)
     images = {
         role: _image_facts(image, registration.digests.get(f"{role} image"))
@@ -53,11 +63,15 @@ def measure(
         "settings": dict(settings),
         **numbers,
         "affine": describe_affine(registration.affine),
+        "warnings": list(registration.warnings),
     }
-    if registration.landmarks is not None:
-        metrics["landmarks"] = registration.landmarks
-    if registration.refinement is not None:
-        metrics["refinement"] = registration.refinement
+    where_known = {
+        "local_correlation_before": registration.local_correlation,
+        "landmarks": registration.landmarks,
+        "refinement": registration.refinement,
+        "rejected": registration.rejected,
+    }
+    metrics |= {name: value for name, value in where_known.items() if value is not None}
     verdict, reasons = judge(metrics)
     metrics = {
         "verdict": verdict,
@@ -145,13 +159,17 @@ def _image_facts(image: LoadedImage, digest: str | None) -> dict[str, Any]:
     return header_facts(image.scan) | {"sha256": sha256, "warnings": list(image.warnings)}
 
 
-def _similarity(pair: PredictedPair) -> dict[str, float]:
+def similarity(pair: PredictedPair) -> dict[str, float]:
+    """Similarity of the images and overlap of their foregrounds, on the network's grid."""
     image, field = torch.from_numpy(pair.image), pair.field
     fixed, moving = torch.from_numpy(pair.foregrounds)
+    still, inside = torch.zeros_like(field), without_rim(fixed, float(pair.grid.spacing[0]))
     moved = warp(moving[None, None].byte(), field[None], mode="nearest")[0, 0] > 0
     return {
-        "lncc_before": lncc(image, torch.zeros_like(field)).item(),
+        "lncc_before": lncc(image, still).item(),
         "lncc": lncc(image, field).item(),
+        "mutual_information_before": mutual_information(image, still, inside),
+        "mutual_information": mutual_information(image, field, inside),
         "foreground_dice_before": _dice(fixed, moving),
         "foreground_dice": _dice(fixed, moved),
     }
@@ -161,7 +179,8 @@ def _dice(first: Tensor, second: Tensor) -> float:
     return (2.0 * (first & second).sum() / (first.sum() + second.sum())).item()
 
 
-def _regularity(pair: PredictedPair) -> dict[str, float]:
+def regularity(pair: PredictedPair) -> dict[str, float]:
+    """Folding, smoothness and size of the deformation in the fixed foreground, on the network's grid."""
     field, inside = pair.field, torch.from_numpy(pair.foregrounds[0])
     lengths = float(pair.grid.spacing[0]) * torch.linalg.vector_norm(field, dim=0)[inside]
     return {

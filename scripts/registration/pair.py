@@ -130,12 +130,16 @@ class PreparedPair(LoadedPair):
         grid: the network's grid, along the RAS axes, with cubic voxels.
         image: `(2, X, Y, Z)` float32 in [0, 1], the fixed and the affinely aligned moving image on that grid.
         foregrounds: `(2, X, Y, Z)` bool, where these images show something.
+        local_correlation: see `metrics.local_correlation`; None where it is not measured.
+        warnings: what is odd about the two images together, one line each.
     """
 
     affine: NDArray[np.float64]
     grid: Grid
     image: NDArray[np.float32]
     foregrounds: NDArray[np.bool_]
+    local_correlation: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,11 +165,15 @@ class Registration(PredictedPair):
         deformation: `field` as a displacement in RAS mm; it is applied before the affine map.
         warp: both as one field on the fixed image's own grid: points of the fixed to points of the moving image.
         inverse_warp: the inverse as a field on the moving image's own grid; None where it was not asked for.
+        similarity: figures of `measuring.similarity`, where they are known already.
+        rejected: figures of a deformation that was taken back, see `reject_worse`; None where it was not.
     """
 
     deformation: Field
     warp: Field
     inverse_warp: Field | None = None
+    similarity: Mapping[str, float] | None = None
+    rejected: Mapping[str, float] | None = None
 
     @property
     def transform(self) -> Chain:

@@ -11,6 +11,7 @@ from scripts.metrics import BEFORE, METRICS, NOTHING, Metric
 # The metrics of a registration, in the order of the table.
 _SHOWN = (
     "lncc",
+    "mutual_information",
     "dice",
     "hd95",
     "tre",
@@ -24,7 +25,15 @@ _SHOWN = (
     "inverse_consistency_max_mm",
 )
 # Those of them that the page begins with.
-_KEY = ("lncc", "dice", "tre", "foreground_dice", "foreground_folding_percent", "max_displacement_mm")
+_KEY = (
+    "lncc",
+    "mutual_information",
+    "dice",
+    "tre",
+    "foreground_dice",
+    "foreground_folding_percent",
+    "max_displacement_mm",
+)
 _AFFINE = (
     ("Affine rotation", "rotation_degrees", "degrees"),
     ("Affine scale", "scale", ""),
@@ -86,6 +95,11 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
         lncc = METRICS["lncc"]
         rows.append(("Refinement", lncc.text(refinement["lncc_before"]), lncc.text(refinement["lncc_after"])))
         meanings["Refinement"] = f"LNCC gained {number(refinement['gain'])} in {number(refinement['steps'])} steps"
+    if rejected := metrics.get("rejected"):
+        information = METRICS["mutual_information"]
+        before, after = (information.text(rejected["mutual_information" + at]) for at in (BEFORE, ""))
+        rows.append(("Rejected deformation", before, after))
+        meanings["Rejected deformation"] = f"Mutual information; not saved. It reached {_reached(rejected)}"
     if landmarks := metrics.get("landmarks"):
         left_out = sorted({name for names in landmarks["left_out"].values() for name in names})
         rows.append(("Landmarks", "", f"{landmarks['count']}, matched by {landmarks['matched_by']}"))
@@ -93,6 +107,11 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     affine = metrics.get("affine") or {}
     rows += [(name, "", f"{number(affine[key])} {unit}") for name, key, unit in _AFFINE if key in affine]
     return _table(("", "Before", "After"), rows, meanings)
+
+
+def _reached(rejected: Mapping[str, Any]) -> str:
+    known = [(METRICS[name], rejected[name]) for name in ("lncc", "dice", "hd95", "tre") if name in rejected]
+    return ", ".join(f"{metric.title} {metric.text(value)} {metric.unit}".strip() for metric, value in known)
 
 
 def inputs_table(metrics: Mapping[str, Any]) -> str:

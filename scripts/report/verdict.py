@@ -57,7 +57,9 @@ def judge(metrics: Mapping[str, Any]) -> tuple[str, list[str]]:
         `pass`, `look` or `fail`, and the reasons, at least one, those of failures first.
     """
     numbers = {key: value for key in metrics if (value := _finite(metrics[key])) is not None}
-    findings = [*_missing(numbers), *_similarity(numbers), *_overlap(numbers), *_deformation(numbers)]
+    rejected = metrics.get("rejected")
+    alike = _rejected(rejected) if rejected else _similarity(numbers)
+    findings = [*_missing(numbers), *alike, *_overlap(numbers), *_deformation(numbers)]
     findings += [*_affine(metrics.get("affine") or {}), *_warnings(metrics)]
     for verdict in ("fail", "look"):
         if any(found == verdict for found, _ in findings):
@@ -99,6 +101,18 @@ def _similarity(numbers: Mapping[str, float]) -> _Findings:
             "look",
             f"the similarity is low after the registration ({after:.2f}): noise, another kind of scan, or a poor match",
         )
+
+
+def _rejected(rejected: Mapping[str, float]) -> _Findings:
+    before, after = rejected["mutual_information_before"], rejected["mutual_information"]
+    what = "made the images less alike" if after < before else "hardly made the images more alike"
+    yield (
+        "fail",
+        f"the deformation {what} (mutual information {before:.3f} before, {after:.3f} after): scans of different "
+        "contrasts, or not aligned? The affine alignment alone was saved",
+    )
+    # What the deformation reached tells of the affine alignment, too.
+    yield from (finding for finding in _similarity(rejected) if finding[0] == "fail")
 
 
 def _overlap(numbers: Mapping[str, float]) -> _Findings:
@@ -143,6 +157,8 @@ def _warnings(metrics: Mapping[str, Any]) -> _Findings:
     for role in ("fixed", "moving"):
         for warning in (metrics.get(role) or {}).get("warnings") or ():
             yield "look", f"{role} scan: {warning}"
+    for warning in metrics.get("warnings") or ():
+        yield "look", warning
 
 
 def _summary(numbers: Mapping[str, float]) -> str:

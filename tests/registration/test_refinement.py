@@ -19,6 +19,8 @@ from scripts.spatial.jacobian import TETRAHEDRA
 from scripts.synthesis.anatomies import phantom_anatomy
 from scripts.synthesis.virtual_subjects import VirtualPair, virtual_pair
 
+pytestmark = pytest.mark.usefixtures("keep_any_deformation")
+
 SIZE = (32, 32, 32)
 
 

@@ -16,6 +16,8 @@ from scipy.ndimage import map_coordinates
 from scripts.io.field_formats import read_transform
 from scripts.runtime.errors import find_input_error
 
+pytestmark = pytest.mark.usefixtures("keep_any_deformation")
+
 PEOPLE = [f"VIRTUAL_000{number}_0000" for number in (1, 2, 3, 4)]
 
 

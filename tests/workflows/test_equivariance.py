@@ -21,6 +21,8 @@ from scripts.io.field_formats import read_transform
 from tests.fixtures.heads import Scan
 from tests.workflows.places import HEAD
 
+pytestmark = pytest.mark.usefixtures("keep_any_deformation")
+
 TURN = Rotation.from_euler("xyz", [8, -12, 20], degrees=True).as_matrix()
 MOTION = from_matvec(Rotation.from_euler("xyz", [8, -6, 10], degrees=True).as_matrix(), [9, -14, 6])
 

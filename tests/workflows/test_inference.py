@@ -14,6 +14,8 @@ import torch
 
 from scripts.networks import MSFBNet
 
+pytestmark = pytest.mark.usefixtures("keep_any_deformation")
+
 RESULTS = {"moved.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "affine.mat", "metrics.json", "report.html"}
 AFFINE = np.diag([-1.0, 1.2, 0.9, 1.0])
 
@@ -59,7 +61,7 @@ def test_metrics_say_from_what_and_how_the_result_came(
     assert versions["nibabel"] == nib.__version__
     assert versions["torch"].partition("+")[0] == torch.__version__.partition("+")[0]  # "+cpu" is named or not
     assert set(metrics["timings"]) == {
-        *("load", "affine", "prepare", "network", "fuse", "invert", "measure", "save", "report")
+        *("load", "affine", "prepare", "contrasts", "network", "fuse", "check", "invert", "measure", "save", "report")
     }
     assert all(stage["seconds"] >= 0 and stage["peak_memory_mb"] > 50 for stage in metrics["timings"].values())
 

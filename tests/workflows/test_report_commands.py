@@ -16,6 +16,8 @@ import SimpleITK as sitk
 
 from scripts.__main__ import main
 
+pytestmark = pytest.mark.usefixtures("keep_any_deformation")
+
 SIZE, MOVING_SIZE = (20, 22, 19), (23, 19, 21)
 AFFINE = np.array([[-1.25, 0, 0, 11], [0, 1, 0, -12], [0, 0, 1.125, -9], [0, 0, 0, 1]])  # exact in float32
 NAMES = {"fixed": "it's a $HOME.nii.gz", "moving": 'moving "1", <b> & 2.nii.gz'}

@@ -14,6 +14,8 @@ from scipy.ndimage import map_coordinates
 
 from scripts.registration.submission import submission_name, zip_submission
 
+pytestmark = pytest.mark.usefixtures("keep_any_deformation")
+
 NAMES = {"disp_0003_0004.nii.gz", "disp_0004_0003.nii.gz"}
 SIZE = (30, 34, 29)
 
