@@ -49,6 +49,9 @@ def test_measured_registrations_get_their_verdict(name: str) -> None:
     assert (found, bool(reasons)) == (verdict, True), reasons
 
 
+REJECTED = {"lncc_before": 0.2, "lncc": 0.5, "mutual_information_before": 0.05, "mutual_information": 0.03}
+
+
 @pytest.mark.parametrize(
     ("change", "verdict", "word"),
     [
@@ -67,6 +70,9 @@ def test_measured_registrations_get_their_verdict(name: str) -> None:
         ({"affine": {"rotation_degrees": 60.0, "scale": [1.0, 1.0, 1.0]}}, "look", "60 degrees"),
         ({"affine": {"rotation_degrees": 0.0, "scale": [1.0, 1.4, 0.7]}}, "look", "1.40, 0.70"),
         ({"moving": {"warnings": ["not skull-stripped"]}}, "look", "moving scan: not skull-stripped"),
+        ({"warnings": ["different contrasts"]}, "look", "different contrasts"),
+        ({"rejected": REJECTED}, "fail", "less alike (mutual information 0.050 before, 0.030 after)"),
+        ({"rejected": REJECTED | {"mutual_information": 0.06}}, "fail", "hardly made the images more alike"),
     ],
 )
 def test_one_bad_metric_is_named(metrics: Metrics, change: Metrics, verdict: str, word: str) -> None:
