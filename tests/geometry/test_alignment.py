@@ -144,13 +144,40 @@ def test_result_is_the_same_again_and_on_any_number_of_threads(pair: tuple, phan
 
 
 @pytest.mark.slow
-def test_wild_stretches_end_in_a_rigid_map_with_a_warning(
-    phantom: tuple[NDArray, NDArray], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("side", "factor", "degrees"),
+    [("fixed", 0.5, (0, 0, 0)), ("moving", 0.6, (0, 20, -100)), ("moving", 2.0, (100, -60, 140))],
+)
+def test_brains_of_other_sizes_are_found_however_they_are_turned(
+    side: str, factor: float, degrees: tuple[float, ...], pair: tuple, phantom: tuple
+) -> None:
+    change = np.eye(4)
+    change[:3, :3] = factor * Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
+    change[:3, 3] = [10, -20, 5]
+    if side == "fixed":
+        matrix = align(phantom[0], change @ phantom[1], *pair[:2]) @ change
+    else:
+        matrix = np.linalg.inv(change) @ align(*phantom, pair[0], change @ pair[1])
+    assert distance(matrix, pair[2], phantom) < 1.0
+
+
+@pytest.mark.slow
+def test_rigid_map_has_no_scale_for_a_larger_brain(phantom: tuple[NDArray, NDArray]) -> None:
+    image, affine = phantom
+    matrix = align(image, affine, image, np.diag([1.4, 1.4, 1.4, 1.0]) @ affine, kind="rigid")
+    np.testing.assert_allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1.0, 1.5])
+def test_wild_stretches_end_in_one_scale_for_all_axes_with_a_warning(
+    phantom: tuple[NDArray, NDArray], caplog: pytest.LogCaptureFixture, size: float
 ) -> None:
     image, affine = phantom
-    matrix = align(image, affine, image, np.diag([1.0, 1.0, 1.9, 1.0]) @ affine)
-    assert "the rigid one is used" in caplog.text
-    assert np.linalg.svd(matrix[:3, :3], compute_uv=False) == pytest.approx(1)
+    stretch = size * np.array([0.73, 0.73, 1.9])  # of about the same volume where the size is 1
+    matrix = align(image, affine, image, np.diag([*stretch, 1.0]) @ affine)
+    assert "one scale for all axes" in caplog.text
+    assert np.linalg.svd(matrix[:3, :3], compute_uv=False) == pytest.approx(size, rel=0.02)
 
 
 def test_unknown_kind_is_refused(phantom: tuple[NDArray, NDArray]) -> None:
