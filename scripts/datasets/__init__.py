@@ -5,6 +5,7 @@ The files of a scan are `learn2reg.ScanFiles`; an item that training and evaluat
 """
 
 from scripts.datasets.boxes import RandScaledBoxd, check_box
+from scripts.datasets.cut_off import cut_sides
 from scripts.datasets.intensity import (
     ScaleForegroundd,
     foreground,
@@ -24,6 +25,7 @@ __all__ = [
     "RandScaledBoxd",
     "ScaleForegroundd",
     "check_box",
+    "cut_sides",
     "foreground",
     "label_names",
     "lies_in_background",

@@ -145,7 +145,7 @@ def _split(image: NDArray, mask: NDArray | None) -> tuple[NDArray[np.bool_], NDA
     """Foreground, differences from the background value, and whether that is no zero of the foreground's scale."""
     values = np.asarray(image, dtype=np.result_type(image.dtype, np.float32))
     allowed = None if mask is None else np.asarray(mask) > 0
-    box = _without_constant_faces(values)
+    box = without_constant_faces(values)
     background, noise = find_background(values[box], None if allowed is None else allowed[box])
     difference = np.zeros_like(values)
     difference[box] = values[box] - background
@@ -164,7 +164,7 @@ def _split(image: NDArray, mask: NDArray | None) -> tuple[NDArray[np.bool_], NDA
     return inside if allowed is None else inside & allowed, difference, inside_range or far_below
 
 
-def _without_constant_faces(values: NDArray) -> tuple[slice, ...]:
+def without_constant_faces(values: NDArray) -> tuple[slice, ...]:
     """The box that is left after faces of a constant value are removed, layer by layer.
 
     Padding may differ from the background; it must not change the background value or the percentiles.

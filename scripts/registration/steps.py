@@ -17,7 +17,7 @@ from monai.engines.utils import IterationEvents
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from scripts.datasets import foreground, looks_skull_stripped, scale_intensity
+from scripts.datasets import cut_sides, foreground, looks_skull_stripped, scale_intensity
 from scripts.geometry import Affine, Chain, Field, align, as_field, network_grid, resample
 from scripts.io import read_label, read_scan, read_scan_and_mask, read_transform
 from scripts.registration.fingerprint import source_digests
@@ -208,6 +208,7 @@ def _read_image(
     files: ImageSources, role: str, volume: int | None, assume_ras: bool, expects_skull_stripped: bool
 ) -> LoadedImage:
     mask = label = None
+    stripped = True
     if files.mask is not None:
         scan, read = read_scan_and_mask(files.image, files.mask, volume, assume_ras)
         mask = read.array
@@ -216,11 +217,17 @@ def _read_image(
     else:
         scan = read_scan(files.image, volume, assume_ras)
         warnings = [*scan.warnings]
-        if expects_skull_stripped and not looks_skull_stripped(scan.array, scan.affine):
+        stripped = looks_skull_stripped(scan.array, scan.affine)
+        if expects_skull_stripped and not stripped:
             warnings.append(
                 "not skull-stripped, as it seems, while the network was trained on skull-stripped brains; "
                 f"strip it with HD-BET or SynthStrip, or give --{role}_mask"
             )
+    for side, area in cut_sides(scan.array, scan.affine, foreground(scan.array, mask), stripped).items():
+        warnings.append(
+            f"cut off at its {side}, where {area:.0f} cm² of it meet the border of the volume; the result may be wrong "
+            "there, beyond it and, by some mm, in the rest"
+        )
     if files.label is not None:
         read = read_label(files.label, scan, assume_ras)
         label = read.array
