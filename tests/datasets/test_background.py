@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is background where the faces of a volume show tissue, and with a mask."""
 
+from pathlib import Path
+
+import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -97,6 +100,19 @@ def test_part_of_a_brain_without_background_shows_nothing_by_itself_and_all_with
     everything = np.ones(core.shape, np.uint8)
     assert foreground(core, everything).all()
     assert np.std(scale_intensity(core, everything)) > 0.1
+
+
+@pytest.mark.parametrize("name", ["oasis35/imagesTr/OASIS_1010_0000.nii.gz", "aomic/sub-0002/norm.mgz"])
+def test_slabs_of_real_brains_are_read(shared_data: Path, name: str) -> None:
+    """20 mm across each axis, cropped to the brain; dark voxels near the surface are the rest."""
+    values = np.asarray(nib.load(shared_data / name).dataobj)
+    places = np.argwhere(values > 0)
+    middle = places.mean(axis=0).astype(int)
+    for axis in range(3):
+        part = values.take(range(middle[axis] - 10, middle[axis] + 10), axis)
+        shown = np.argwhere(part > 0)
+        part = part[tuple(map(slice, shown.min(axis=0), shown.max(axis=0) + 1))]
+        assert agreement(foreground(part), part > 0) > 0.97
 
 
 # --- masks ------------------------------------------------------------------------------------------------------------
