@@ -44,6 +44,7 @@ from scripts.registration import (
     compare_contrasts,
     composed,
     computed_once,
+    continue_field,
     described_init,
     described_network,
     fuse,
@@ -238,7 +239,7 @@ def register(
     )
     for warning in prepared.warnings:
         logger.warning("%s and %s: %s", pair.fixed.scan.path, pair.moving.scan.path, warning)
-    predicted = refine_pair(predict(prepared, network, PaddedInferer(bf16), device), steps, device)
+    predicted = continue_field(refine_pair(predict(prepared, network, PaddedInferer(bf16), device), steps, device))
     return Result(measure(invert(reject_worse(fuse(predicted))), settings))
 
 

@@ -156,7 +156,10 @@ def describe_affine(matrix: NDArray[np.float64]) -> dict[str, Any]:
 
 def _image_facts(image: LoadedImage, digest: str | None) -> dict[str, Any]:
     sha256 = None if image.scan.path == IN_MEMORY else digest
-    return header_facts(image.scan) | {"sha256": sha256, "warnings": list(image.warnings)}
+    facts = header_facts(image.scan) | {"sha256": sha256, "warnings": list(image.warnings)}
+    if image.excluded is not None:
+        facts["excluded_ml"] = np.count_nonzero(image.excluded) * float(np.prod(image.scan.grid.spacing)) / 1000
+    return facts
 
 
 def similarity(pair: PredictedPair) -> dict[str, float]:

@@ -65,7 +65,9 @@ class LoadedImage:
 
     Attributes:
         scan: the image.
-        mask: `(X, Y, Z)` bool, on the scan's grid.
+        mask: `(X, Y, Z)` bool, on the scan's grid, without holes.
+        excluded: `(X, Y, Z)` bool, where the scan does not count: the holes of its mask; None where it has none.
+        filled: `(X, Y, Z)` float32, the scan continued smoothly into what is excluded; None where nothing is.
         label: `(X, Y, Z)` int32 or uint32, on the scan's grid.
         landmarks: `(N, 3)` float64, RAS mm; where both images have some, row i of both is the same.
         warnings: what is odd about the files, one line each.
@@ -73,9 +75,17 @@ class LoadedImage:
 
     scan: Scan
     mask: NDArray[np.bool_] | None = None
+    excluded: NDArray[np.bool_] | None = None
+    filled: NDArray[np.float32] | None = None
     label: NDArray[Any] | None = None
     landmarks: NDArray[np.float64] | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def content(self) -> NDArray[np.float32]:
+        """What counts in the registration, `(X, Y, Z)`: the scan, or what it is filled to."""
+        array: NDArray[np.float32] = self.scan.array if self.filled is None else self.filled
+        return array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -130,6 +140,7 @@ class PreparedPair(LoadedPair):
         grid: the network's grid, along the RAS axes, with cubic voxels.
         image: `(2, X, Y, Z)` float32 in [0, 1], the fixed and the affinely aligned moving image on that grid.
         foregrounds: `(2, X, Y, Z)` bool, where these images show something.
+        excluded: `(2, X, Y, Z)` bool, where these images do not count; None where all of them does.
         local_correlation: see `metrics.local_correlation`; None where it is not measured.
         warnings: what is odd about the two images together, one line each.
     """
@@ -138,6 +149,7 @@ class PreparedPair(LoadedPair):
     grid: Grid
     image: NDArray[np.float32]
     foregrounds: NDArray[np.bool_]
+    excluded: NDArray[np.bool_] | None = None
     local_correlation: float | None = None
     warnings: tuple[str, ...] = ()
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from scripts.datasets import cut_sides, foreground, looks_skull_stripped, scale_intensity
 from scripts.geometry import Affine, Chain, Field, align, as_field, network_grid, resample
 from scripts.io import read_label, read_scan, read_scan_and_mask, read_transform
+from scripts.registration.excluded import holes, without_region
 from scripts.registration.fingerprint import source_digests
 from scripts.registration.landmarks import with_landmarks
 from scripts.registration.masks import check_mask
@@ -109,7 +110,7 @@ def align_pair(pair: LoadedPair, init: Init, seed: int) -> AlignedPair:
     """
     timings = dict(pair.timings)
     with timed(timings, "affine"):
-        fixed, moving = (scale_intensity(image.scan.array, image.mask) for image in pair.images)
+        fixed, moving = (scale_intensity(image.content, image.mask) for image in pair.images)
         for image, intensities in zip(pair.images, (fixed, moving), strict=True):
             if not intensities.any():
                 raise InputError(
@@ -135,18 +136,26 @@ def to_network_grid(pair: AlignedPair, multiple: int, spacing: float, least_size
     """
     timings = dict(pair.timings)
     with timed(timings, "prepare"):
-        insides = [foreground(image.scan.array, image.mask) for image in pair.images]
+        insides = [foreground(image.content, image.mask) for image in pair.images]
         grid = network_grid(insides[0], pair.fixed.scan.affine, multiple, spacing, least_size)
-        images, foregrounds = [], []
+        images, foregrounds, excluded = [], [], []
         for image, intensities, inside, matrix in zip(
             pair.images, pair.intensities, insides, (np.eye(4), pair.affine), strict=True
         ):
             transform = Affine(matrix)
             images.append(resample(intensities, image.scan.affine, grid, transform))
             foregrounds.append(resample(inside, image.scan.affine, grid, transform, "nearest"))
+            left_out = np.zeros(image.scan.array.shape, bool) if image.excluded is None else image.excluded
+            excluded.append(resample(left_out, image.scan.affine, grid, transform, "nearest"))
     # Arrays, not tensors: worker processes would hand tensors over in shared memory, which is scarce.
     return advanced(
-        PreparedPair, pair, grid=grid, image=np.stack(images), foregrounds=np.stack(foregrounds), timings=timings
+        PreparedPair,
+        pair,
+        grid=grid,
+        image=np.stack(images),
+        foregrounds=np.stack(foregrounds),
+        excluded=np.stack(excluded) if np.any(excluded) else None,
+        timings=timings,
     )
 
 
@@ -207,13 +216,15 @@ def predict_pair(engine: SupervisedEvaluator, pair: PreparedPair | Failure) -> P
 def _read_image(
     files: ImageSources, role: str, volume: int | None, assume_ras: bool, expects_skull_stripped: bool
 ) -> LoadedImage:
-    mask = label = None
+    mask = excluded = label = None
     stripped = True
     if files.mask is not None:
         scan, read = read_scan_and_mask(files.image, files.mask, volume, assume_ras)
         mask = read.array
         warnings = [*scan.warnings, *read.warnings]
         check_mask(scan, read)
+        if (left_out := holes(mask)).any():
+            mask, excluded = mask | left_out, left_out
     else:
         scan = read_scan(files.image, volume, assume_ras)
         warnings = [*scan.warnings]
@@ -232,4 +243,11 @@ def _read_image(
         read = read_label(files.label, scan, assume_ras)
         label = read.array
         warnings += read.warnings
-    return LoadedImage(scan=scan, mask=mask, label=label, warnings=tuple(warnings))
+    return LoadedImage(
+        scan=scan,
+        mask=mask,
+        excluded=excluded,
+        filled=None if excluded is None else without_region(scan.array, excluded),
+        label=label,
+        warnings=tuple(warnings),
+    )

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Regions that do not count, such as lesions: the holes of a brain mask.
+
+A network has to see something there. 0 is matched like anything else, and tissue is torn around it. So the image is
+continued smoothly into the region from what surrounds it, where nothing can be matched, and afterwards so is the field.
+"""
+
+import numpy as np
+import scipy.sparse as sparse
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, binary_fill_holes
+from scipy.sparse.linalg import cg
+from torch.nn.functional import avg_pool3d, interpolate, pad
+
+from scripts.registration.pair import PredictedPair, advanced
+from scripts.runtime import timed
+from scripts.spatial import warp
+
+_STEP = 3  # voxels, of the grid on which values are continued
+# Voxels over which a slope goes on beyond the border of the region, before it ends in a constant.
+_SLOPE_OF_FIELD, _SLOPE_OF_IMAGE = 15.0, 3.0
+_RIM = 4  # voxels around the region in which the field is not trusted either
+_PRECISION = 1e-3
+
+
+def holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What a mask leaves out and surrounds on all sides, `(X, Y, Z)`."""
+    return binary_fill_holes(mask) & ~mask
+
+
+def without_region(image: NDArray[np.float32], region: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """An image, `(X, Y, Z)`, that shows in a region of it what follows smoothly from the surroundings."""
+    return _continued(image[None], region, _SLOPE_OF_IMAGE)[0]
+
+
+def continue_field(pair: PredictedPair) -> PredictedPair:
+    """Let the field follow its surroundings where an image does not count; without such regions the pair stays."""
+    if pair.excluded is None:
+        return pair
+    timings = dict(pair.timings)
+    with timed(timings, "excluded"):
+        fixed, moving = torch.from_numpy(pair.excluded)
+        moved = warp(moving[None, None].float(), pair.field[None])[0, 0] > 0
+        region = binary_dilation((fixed | moved).numpy(), iterations=_RIM)
+        field = torch.from_numpy(_continued(pair.field.numpy(), region, _SLOPE_OF_FIELD))
+    return advanced(PredictedPair, pair, field=field, timings=timings)
+
+
+def _continued(values: NDArray[np.float32], region: NDArray[np.bool_], slope: float) -> NDArray[np.float32]:
+    """Values with a region replaced by a spline in tension through what surrounds it.
+
+    Its sum of squared second differences is least, and of first ones with a weight that makes slopes end in a constant
+    (Smith & Wessel, Geophysics 1990).
+
+    Args:
+        values: `(C, X, Y, Z)`.
+        region: `(X, Y, Z)`, not all True.
+        slope: distance, voxels, over which slopes go on.
+    """
+    rest = [part for size in reversed(region.shape) for part in (0, -size % _STEP)]
+    weight = pad(torch.from_numpy((~region).astype(np.float32))[None], rest)
+    shares = avg_pool3d(weight, _STEP)
+    means = avg_pool3d(pad(torch.from_numpy(np.ascontiguousarray(values)), rest) * weight, _STEP)
+    means = means / shares.clamp(min=1e-6)
+    shape, known = means.shape[1:], (shares[0] > 0.5).numpy().ravel()
+    coarse = means.flatten(1).double().numpy()
+    laplacian = _laplacian(shape)
+    energy = (laplacian @ laplacian - (_STEP / slope) ** 2 * laplacian).tocsr()[~known]
+    inner, outer = energy[:, ~known].tocsr(), energy[:, known]
+    scaling = sparse.diags(1 / inner.diagonal())
+    for channel in coarse:
+        channel[~known] = cg(inner, -outer @ channel[known], rtol=_PRECISION, maxiter=1000, M=scaling)[0]
+    smooth = interpolate(
+        torch.from_numpy(coarse.reshape(-1, *shape)).float()[None], scale_factor=_STEP, mode="trilinear"
+    )
+    x, y, z = region.shape
+    return np.where(region, smooth[0, :, :x, :y, :z].numpy(), values)
+
+
+def _laplacian(shape: tuple[int, ...]) -> sparse.csr_matrix:
+    """Sum of the second differences along three axes; beyond the border the values go on."""
+    total = sparse.csr_matrix((1, 1))
+    for size in shape:
+        middle = np.full(size, -2.0)
+        middle[0] += 1
+        middle[-1] += 1
+        along = sparse.diags([np.ones(size - 1), middle, np.ones(size - 1)], [-1, 0, 1])
+        total = sparse.kron(total, sparse.identity(size)) + sparse.kron(sparse.identity(total.shape[0]), along)
+    return total.tocsr()
