@@ -46,9 +46,9 @@ def random_field() -> Field:
     return Field(rng.normal(scale=3, size=(*GRID.shape, 3)).astype(np.float32), GRID.affine)
 
 
-def write_nifti(path: Path, array: np.ndarray, intent: int = 0) -> Path:
+def write_nifti(path: Path, array: np.ndarray, intent: int = 0, name: str = "") -> Path:
     """Write an array as a NIfTI with an intent, as other tools do."""
     image = nib.Nifti1Image(array, GRID.affine)
-    image.header.set_intent(intent)
+    image.header.set_intent(intent, name=name)
     image.to_filename(path)
     return path

@@ -46,19 +46,21 @@ def test_image_is_continued_from_around_the_region() -> None:
     assert filled[HOLE].min() > 10 and filled[HOLE].max() < 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["fixed", "moving"])
 def test_what_an_image_shows_in_a_hole_changes_nothing(random_network: MSFBNet, role: str) -> None:
     warps = []
-    for content in (0, 50, 1000):
+    for content in (0, 1000):
         images = {"fixed": (brain(0), AFFINE), "moving": (brain(1), AFFINE)}
         images[role] = (np.where(HOLE, content, images[role][0]).astype(np.float32), AFFINE)
         mask = {f"{role}_mask": (BRAIN & ~HOLE, AFFINE)}
         result = register(**images, **mask, network=random_network, init="none", device="cpu")
         assert result.metrics[role]["excluded_ml"] == pytest.approx(8 * HOLE.sum() / 1000)
         warps.append(result.warp.displacement)
-    assert (warps[0] == warps[1]).all() and (warps[0] == warps[2]).all()
+    assert (warps[0] == warps[1]).all()
 
 
+@pytest.mark.slow
 def test_field_of_the_same_motion_everywhere_goes_through_a_hole(random_network: MSFBNet) -> None:
     """Both images show the same, so the field is 0 around the hole, and in it as well."""
     result = register(
@@ -74,6 +76,7 @@ def test_field_of_the_same_motion_everywhere_goes_through_a_hole(random_network:
     assert lengths[HOLE].max() <= lengths[BRAIN & ~HOLE].max()
 
 
+@pytest.mark.slow
 def test_mask_without_holes_excludes_nothing(random_network: MSFBNet) -> None:
     images = {"fixed": (brain(0), AFFINE), "moving": (brain(1), AFFINE)}
     result = register(**images, fixed_mask=(BRAIN, AFFINE), network=random_network, init="none", device="cpu")
