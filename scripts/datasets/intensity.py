@@ -65,15 +65,8 @@ def scale_intensity(image: NDArray, mask: NDArray | None = None) -> NDArray[np.f
     inside, difference, own_range = _split(image, mask)
     if not inside.any():
         return np.zeros(image.shape, dtype=np.float32)
-    darkest, dark, middle, bright, brightest = np.percentile(difference[inside], [0.5, 5, 50, 95, 99.5])
-    lower = max(darkest, middle + _OUTLIER * (dark - middle)) if own_range else 0.0
-    upper = min(brightest, middle + _OUTLIER * (bright - middle)) if bright > middle else brightest
-    if upper == lower:
-        return inside.astype(np.float32)
-    scaled = ((difference - lower) / (upper - lower)).clip(0, 1).astype(np.float32)
-    if own_range:
-        scaled[~inside] = 0
-    elif mask is not None:
+    scaled = _scaled(inside, difference, own_range)
+    if mask is not None:
         scaled[np.asarray(mask) <= 0] = 0
     return scaled
 
@@ -110,7 +103,7 @@ def looks_skull_stripped(image: NDArray, affine: NDArray[np.float64]) -> bool:
     Returns:
         False for a head; True for a brain, and for an image without foreground.
     """
-    scaled, inside = scale_intensity(image), foreground(image)
+    inside, difference, own_range = _split(image, None)
     if not inside.any():
         return True
     low, high = world_box(inside, affine)
@@ -122,7 +115,8 @@ def looks_skull_stripped(image: NDArray, affine: NDArray[np.float64]) -> bool:
     hull = _largest_hull(resample(inside.astype(np.float32), affine, grid) > 0.5)
     if hull.sum() * (_COARSE / 100) ** 3 > _LARGEST_BRAIN:
         return False
-    return not _has_skull(resample(scaled, affine, grid), distance_transform_edt(hull) * _COARSE)
+    scaled = resample(_scaled(inside, difference, own_range), affine, grid)
+    return not _has_skull(scaled, distance_transform_edt(hull) * _COARSE)
 
 
 class ScaleForegroundd(MapTransform):
@@ -162,6 +156,19 @@ def _split(image: NDArray, mask: NDArray | None) -> tuple[NDArray[np.bool_], NDA
     inside = difference != 0 if inside_range and noise == 0 else np.abs(difference) > threshold
     far_below = background != 0 and dark > _GAP * (bright - dark)
     return inside if allowed is None else inside & allowed, difference, inside_range or far_below
+
+
+def _scaled(inside: NDArray[np.bool_], difference: NDArray[np.floating], own_range: bool) -> NDArray[np.float32]:
+    """The intensities of `scale_intensity`, of what `_split` gives for an image with a foreground."""
+    darkest, dark, middle, bright, brightest = np.percentile(difference[inside], [0.5, 5, 50, 95, 99.5])
+    lower = max(darkest, middle + _OUTLIER * (dark - middle)) if own_range else 0.0
+    upper = min(brightest, middle + _OUTLIER * (bright - middle)) if bright > middle else brightest
+    if upper == lower:
+        return inside.astype(np.float32)
+    scaled = ((difference - lower) / (upper - lower)).clip(0, 1).astype(np.float32)
+    if own_range:
+        scaled[~inside] = 0
+    return scaled
 
 
 def without_constant_faces(values: NDArray) -> tuple[slice, ...]:

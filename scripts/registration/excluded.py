@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sparse
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, binary_fill_holes
+from scipy.ndimage import binary_dilation, binary_fill_holes, find_objects
 from scipy.sparse.linalg import cg
 from torch.nn.functional import avg_pool3d, interpolate, pad
 
@@ -20,6 +20,7 @@ from scripts.spatial import warp
 _STEP = 3  # voxels, of the grid on which values are continued
 # Voxels over which a slope goes on beyond the border of the region, before it ends in a constant.
 _SLOPE_OF_FIELD, _SLOPE_OF_IMAGE = 15.0, 3.0
+_MARGIN = 3  # steps around a region that its continuation reads; the rest of the volume is left out
 _RIM = 4  # voxels around the region in which the field is not trusted either
 _PRECISION = 1e-3
 
@@ -58,6 +59,16 @@ def _continued(values: NDArray[np.float32], region: NDArray[np.bool_], slope: fl
         region: `(X, Y, Z)`, not all True.
         slope: distance, voxels, over which slopes go on.
     """
+    box = tuple(
+        slice(max(0, part.start // _STEP - _MARGIN) * _STEP, (-(-part.stop // _STEP) + _MARGIN) * _STEP)
+        for part in find_objects(region.view(np.uint8))[0]
+    )
+    result = values.copy()
+    result[(slice(None), *box)] = _continued_in_box(values[(slice(None), *box)], region[box], slope)
+    return result
+
+
+def _continued_in_box(values: NDArray[np.float32], region: NDArray[np.bool_], slope: float) -> NDArray[np.float32]:
     rest = [part for size in reversed(region.shape) for part in (0, -size % _STEP)]
     weight = pad(torch.from_numpy((~region).astype(np.float32))[None], rest)
     shares = avg_pool3d(weight, _STEP)

@@ -65,6 +65,7 @@ class LoadedImage:
 
     Attributes:
         scan: the image.
+        foreground: `(X, Y, Z)` bool, where it shows something.
         mask: `(X, Y, Z)` bool, on the scan's grid, without holes.
         excluded: `(X, Y, Z)` bool, where the scan does not count: the holes of its mask; None where it has none.
         filled: `(X, Y, Z)` float32, the scan continued smoothly into what is excluded; None where nothing is.
@@ -74,6 +75,7 @@ class LoadedImage:
     """
 
     scan: Scan
+    foreground: NDArray[np.bool_]
     mask: NDArray[np.bool_] | None = None
     excluded: NDArray[np.bool_] | None = None
     filled: NDArray[np.float32] | None = None
@@ -140,7 +142,7 @@ class PreparedPair(LoadedPair):
         grid: the network's grid, along the RAS axes, with cubic voxels.
         image: `(2, X, Y, Z)` float32 in [0, 1], the fixed and the affinely aligned moving image on that grid.
         foregrounds: `(2, X, Y, Z)` bool, where these images show something.
-        excluded: `(2, X, Y, Z)` bool, where these images do not count; None where all of them does.
+        excluded: `(2, X, Y, Z)` bool, where these images do not count; None where all voxels of both do.
         local_correlation: see `metrics.local_correlation`; None where it is not measured.
         warnings: what is odd about the two images together, one line each.
     """

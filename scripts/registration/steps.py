@@ -136,17 +136,16 @@ def to_network_grid(pair: AlignedPair, multiple: int, spacing: float, least_size
     """
     timings = dict(pair.timings)
     with timed(timings, "prepare"):
-        insides = [foreground(image.content, image.mask) for image in pair.images]
-        grid = network_grid(insides[0], pair.fixed.scan.affine, multiple, spacing, least_size)
+        grid = network_grid(pair.fixed.foreground, pair.fixed.scan.affine, multiple, spacing, least_size)
         images, foregrounds, excluded = [], [], []
-        for image, intensities, inside, matrix in zip(
-            pair.images, pair.intensities, insides, (np.eye(4), pair.affine), strict=True
-        ):
-            transform = Affine(matrix)
-            images.append(resample(intensities, image.scan.affine, grid, transform))
-            foregrounds.append(resample(inside, image.scan.affine, grid, transform, "nearest"))
-            left_out = np.zeros(image.scan.array.shape, bool) if image.excluded is None else image.excluded
-            excluded.append(resample(left_out, image.scan.affine, grid, transform, "nearest"))
+        for image, intensities, matrix in zip(pair.images, pair.intensities, (np.eye(4), pair.affine), strict=True):
+            affine, transform = image.scan.affine, Affine(matrix)
+            images.append(resample(intensities, affine, grid, transform))
+            foregrounds.append(resample(image.foreground, affine, grid, transform, "nearest"))
+            if image.excluded is None:
+                excluded.append(np.zeros(grid.shape, bool))
+            else:
+                excluded.append(resample(image.excluded, affine, grid, transform, "nearest"))
     # Arrays, not tensors: worker processes would hand tensors over in shared memory, which is scarce.
     return advanced(
         PreparedPair,
@@ -216,7 +215,7 @@ def predict_pair(engine: SupervisedEvaluator, pair: PreparedPair | Failure) -> P
 def _read_image(
     files: ImageSources, role: str, volume: int | None, assume_ras: bool, expects_skull_stripped: bool
 ) -> LoadedImage:
-    mask = excluded = label = None
+    mask = excluded = filled = label = None
     stripped = True
     if files.mask is not None:
         scan, read = read_scan_and_mask(files.image, files.mask, volume, assume_ras)
@@ -224,7 +223,7 @@ def _read_image(
         warnings = [*scan.warnings, *read.warnings]
         check_mask(scan, read)
         if (left_out := holes(mask)).any():
-            mask, excluded = mask | left_out, left_out
+            mask, excluded, filled = mask | left_out, left_out, without_region(scan.array, left_out)
     else:
         scan = read_scan(files.image, volume, assume_ras)
         warnings = [*scan.warnings]
@@ -234,7 +233,8 @@ def _read_image(
                 "not skull-stripped, as it seems, while the network was trained on skull-stripped brains; "
                 f"strip it with HD-BET or SynthStrip, or give --{role}_mask"
             )
-    for side, area in cut_sides(scan.array, scan.affine, foreground(scan.array, mask), stripped).items():
+    inside = foreground(scan.array if filled is None else filled, mask)
+    for side, area in cut_sides(scan.array, scan.affine, inside, stripped).items():
         warnings.append(
             f"cut off at its {side}, where {area:.0f} cm² of it meet the border of the volume; the result may be wrong "
             "there, beyond it and, by some mm, in the rest"
@@ -245,9 +245,10 @@ def _read_image(
         warnings += read.warnings
     return LoadedImage(
         scan=scan,
+        foreground=inside,
         mask=mask,
         excluded=excluded,
-        filled=None if excluded is None else without_region(scan.array, excluded),
+        filled=filled,
         label=label,
         warnings=tuple(warnings),
     )

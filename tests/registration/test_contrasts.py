@@ -44,6 +44,7 @@ def predicted(fixed: NDArray[np.float32], moving: NDArray[np.float32], along: fl
     images = [
         LoadedImage(
             scan=Scan("image.nii", image, np.eye(4), np.dtype(np.float32), 1.0, 0.0, "sform (scanner)", ()),
+            foreground=image > 0,
             label=(image > 0.6).astype(np.int32),
         )
         for image in (fixed, moving)

@@ -26,6 +26,10 @@ def scan(array: NDArray, affine: NDArray | None = None) -> Scan:
     return Scan("image.nii", array, matrix, np.dtype(np.float32), 1.0, 0.0, "sform (scanner)", ())
 
 
+def loaded(array: NDArray, affine: NDArray | None = None, **known: Any) -> LoadedImage:
+    return LoadedImage(scan=scan(array, affine), foreground=array > 0, **known)
+
+
 def registered(**known: Any) -> Registration:
     """A registration of a cube with itself, by a field of zeros; `known` replaces parts of it."""
     image = np.zeros(SIZE, np.float32)
@@ -34,8 +38,8 @@ def registered(**known: Any) -> Registration:
     files = ImageSources(image="image.nii")
     parts = {
         "job": Job(name="pair", folder="out", fixed=files, moving=files),
-        "fixed": LoadedImage(scan=scan(image)),
-        "moving": LoadedImage(scan=scan(image)),
+        "fixed": loaded(image),
+        "moving": loaded(image),
         "timings": {},
         "affine": np.eye(4),
         "grid": Grid(SIZE, np.eye(4)),
@@ -65,8 +69,8 @@ def overlap_of(
 ) -> dict[str, float]:
     """Of two label maps: `before` by this affine, and after as they lie."""
     registration = registered(
-        fixed=LoadedImage(scan=scan(np.zeros(fixed.shape, np.float32), fixed_affine), label=fixed),
-        moving=LoadedImage(scan=scan(np.zeros(moving.shape, np.float32)), label=moving),
+        fixed=loaded(np.zeros(fixed.shape, np.float32), fixed_affine, label=fixed),
+        moving=loaded(np.zeros(moving.shape, np.float32), label=moving),
         affine=np.eye(4) if affine is None else affine,
     )
     return label_overlap(registration, labels)
@@ -119,7 +123,7 @@ def test_hausdorff_distance_is_in_mm() -> None:
 
 
 def test_figures_of_labels_need_both_maps() -> None:
-    one = LoadedImage(scan=scan(np.zeros(SIZE, np.float32)), label=slab(1, 0, 2), landmarks=np.zeros((1, 3)))
+    one = loaded(np.zeros(SIZE, np.float32), label=slab(1, 0, 2), landmarks=np.zeros((1, 3)))
     assert label_overlap(registered(fixed=one), None) == {}
     assert landmark_error(registered(fixed=one)) == {}
 
@@ -134,7 +138,7 @@ def test_landmark_error_is_the_mean_distance_in_the_moving_space() -> None:
     # The affine map found lacks the shift of 5 mm, sqrt(3² + 4²); the deformation before it makes up for that.
     found = from_matvec(truth[:3, :3], [0, 0, 0])
     shift = np.linalg.solve(truth[:3, :3], [3, 4, 0])
-    images = (LoadedImage(scan=scan(np.zeros(SIZE, np.float32)), landmarks=place) for place in (points, moving))
+    images = (loaded(np.zeros(SIZE, np.float32), landmarks=place) for place in (points, moving))
     deformation = Field(np.broadcast_to(shift.astype(np.float32), (*SIZE, 3)).copy(), np.eye(4))
     figures = landmark_error(registered(fixed=next(images), moving=next(images), affine=found, deformation=deformation))
     assert figures["tre_before"] == pytest.approx(5.0)
