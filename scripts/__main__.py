@@ -60,7 +60,7 @@ def register(
         weights: file of the network's weights.
         init: start of the registration: affine, rigid, none, or an ITK affine file (.mat, .tfm).
         refine: number of optimization steps on the pair after the network, from 0.
-        fixed_mask: brain mask of the fixed image; outside it nothing counts.
+        fixed_mask: brain mask of the fixed image; what it leaves out is background, its holes do not count.
         moving_mask: brain mask of the moving image.
         fixed_label: label map of the fixed image, to measure Dice and HD95.
         moving_label: label map of the moving image.

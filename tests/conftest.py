@@ -22,6 +22,11 @@ hypothesis.settings.register_profile("bundle", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("bundle")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first: what is left for the end, where one process may wait for another, is short."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real brains: MSFBNET_DATA, or shared/data beside the checkout; the test is skipped without it."""

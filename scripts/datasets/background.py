@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.geometry import faces
+
 THRESHOLD = 0.1  # share of the 95th percentile by which foreground differs from background at least
 NOISE_THRESHOLD = 5  # the same in median absolute deviations of the background: 3.4 standard deviations, Rayleigh noise
 # Tissue at the faces: slabs of 10 to 30 mm of stripped brains and of heads have 0.35 to 0.7 of the 99.5th percentile
@@ -44,12 +46,12 @@ def find_background(values: NDArray[np.floating], mask: NDArray[np.bool_] | None
     """
     if mask is not None and not mask.all():
         return _left_out(values, ~mask)
-    faces = _faces(values)
-    found = _middle(faces)
+    border = faces(values)
+    found = _middle(border)
     if found.noise == 0:
         return found
-    for other in (_constant(faces, values), _middle(_edges(values))):
-        if other is not None and 2 * other.noise < found.noise and _shows_tissue(faces, found, other, values):
+    for other in (_constant(border, values), _middle(_edges(values))):
+        if other is not None and 2 * other.noise < found.noise and _shows_tissue(border, found, other, values):
             return other
     low, high = np.percentile(values, [0.5, 99.5])
     # Noise that decides, about a value that is not dark: tissue, and nothing behind it.
@@ -64,8 +66,8 @@ def reach(difference: NDArray[np.floating]) -> tuple[float, float]:
 
 
 def _left_out(values: NDArray[np.floating], outside: NDArray[np.bool_]) -> Background:
-    faces, shown = _faces(values), _faces(outside)
-    found = _middle(faces[shown]) if shown.mean() >= _REST else None
+    shown = faces(outside)
+    found = _middle(faces(values)[shown]) if shown.mean() >= _REST else None
     if found is not None and _is_calm(found, values):
         return found
     everywhere = _middle(values[outside])
@@ -85,26 +87,26 @@ def _is_calm(found: Background, values: NDArray[np.floating]) -> bool:
 
 
 def _shows_tissue(
-    faces: NDArray[np.floating], found: Background, other: Background, values: NDArray[np.floating]
+    border: NDArray[np.floating], found: Background, other: Background, values: NDArray[np.floating]
 ) -> bool:
     """Whether the faces are tissue in front of another background: uneven, and far from it."""
     whole = _range(other, values)
     threshold = max(THRESHOLD * whole, NOISE_THRESHOLD * other.noise)
-    distance = np.abs(faces - other.value)
+    distance = np.abs(border - other.value)
     shown = distance[distance > threshold]
     if not shown.size or np.median(shown) <= _TISSUE * whole:
         return False
     return not _is_calm(found, values[np.abs(values - values.dtype.type(other.value)) > threshold])
 
 
-def _constant(faces: NDArray[np.floating], values: NDArray[np.floating]) -> Background | None:
+def _constant(border: NDArray[np.floating], values: NDArray[np.floating]) -> Background | None:
     """A constant background that part of the faces shows: 0, or the smallest value."""
-    for value in (0.0, float(faces.min())):
+    for value in (0.0, float(border.min())):
         found = Background(value, 0.0)
-        share = np.mean(faces == value)
+        share = np.mean(border == value)
         if share < _CONSTANT:
             continue
-        if share >= _PURE * np.mean(np.abs(faces - value) <= THRESHOLD * _range(found, values)):
+        if share >= _PURE * np.mean(np.abs(border - value) <= THRESHOLD * _range(found, values)):
             return found
     return None
 
@@ -113,10 +115,6 @@ def _middle(sample: NDArray[np.floating]) -> Background:
     # inverted_cdf returns one of the values, not a mean of two, so a constant background is met exactly.
     value = np.percentile(sample, 50, method="inverted_cdf")
     return Background(value, np.median(np.abs(sample - value)))
-
-
-def _faces(values: NDArray) -> NDArray:
-    return np.concatenate([np.moveaxis(values, axis, 0)[[0, -1]].ravel() for axis in range(values.ndim)])
 
 
 def _edges(values: NDArray) -> NDArray:

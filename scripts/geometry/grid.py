@@ -3,6 +3,7 @@
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -34,6 +35,11 @@ class Grid:
         return voxel_sizes(self.affine)
 
     @property
+    def voxel_volume(self) -> float:
+        """Volume of a voxel, mm³."""
+        return abs(float(np.linalg.det(self.affine[:3, :3])))
+
+    @property
     def orientation(self) -> str:
         """Direction of each array axis, such as `LAS`; `?` for an axis without a direction of its own."""
         return "".join(code or "?" for code in nib.orientations.aff2axcodes(self.affine))
@@ -43,6 +49,15 @@ class Grid:
         sizes = "x".join(f"{size:.4g}" for size in self.spacing)
         origin = ", ".join(f"{t:.4g}" for t in self.affine[:3, 3])
         return f"{'x'.join(map(str, self.shape))} voxels of {sizes} mm, {self.orientation}, origin ({origin})"
+
+
+def faces(values: NDArray[Any]) -> NDArray[Any]:
+    """The values on the six faces of a volume, `(N,)`; those on edges are repeated.
+
+    Args:
+        values: `(X, Y, Z)`.
+    """
+    return np.concatenate([np.moveaxis(values, axis, 0)[[0, -1]].ravel() for axis in range(3)])
 
 
 def voxel_sizes(affine: NDArray[np.floating]) -> NDArray[np.float64]:

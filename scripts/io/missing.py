@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, label
 
-from scripts.geometry import Affine, Grid
+from scripts.geometry import Affine, Grid, faces
 from scripts.io.files import FilePath
 from scripts.runtime import InputError
 
@@ -54,7 +54,7 @@ def fill_missing(
     else:
         inside, where = missing & (distance_transform_edt(mask, sampling=grid.spacing) > _RIM), "its mask"
     _check(inside, missing, path, grid, where)
-    surrounded = 2 * np.count_nonzero(_faces(missing)) > _faces(missing).size
+    surrounded = 2 * np.count_nonzero(faces(missing)) > faces(missing).size
     background = 0.0 if surrounded else min(0.0, float(values[~missing].min()))
     texts = (
         (missing & ~inside, "{} around what it shows are NaN or infinite; taken as background ({:g})"),
@@ -73,7 +73,7 @@ def share_text(place: NDArray[np.bool_]) -> str:
 def _holes(missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Voxels that are missing and not connected with the faces, or in slices that are missing between others."""
     pieces, _ = label(missing)
-    holes = missing & ~np.isin(pieces, _faces(pieces))
+    holes = missing & ~np.isin(pieces, faces(pieces))
     for axis in range(3):
         layers, found = np.moveaxis(missing, axis, 0), np.moveaxis(holes, axis, 0)
         shown = layers[0].size - np.count_nonzero(layers, axis=(1, 2))
@@ -91,7 +91,7 @@ def _check(inside: NDArray[np.bool_], missing: NDArray[np.bool_], path: FilePath
         return
     pieces, _ = label(inside)
     sizes = np.bincount(pieces.ravel())[1:]
-    volume = abs(np.linalg.det(grid.affine[:3, :3]))
+    volume = grid.voxel_volume
     if sizes.max() * volume <= _HOLE and total <= _FEW * np.count_nonzero(~missing):
         return
     center = np.argwhere(pieces == sizes.argmax() + 1).mean(axis=0).round()
@@ -100,10 +100,6 @@ def _check(inside: NDArray[np.bool_], missing: NDArray[np.bool_], path: FilePath
         f"{path}: {total} voxels ({total * volume / 1000:.2g} ml) inside {where} are NaN or infinite, {sizes.max()} of "
         f"them in one place around voxel {_text(center)}, RAS {_text(position)} mm; give an image without holes"
     )
-
-
-def _faces(values: NDArray[Any]) -> NDArray[Any]:
-    return np.concatenate([np.moveaxis(values, axis, 0)[[0, -1]].ravel() for axis in range(3)])
 
 
 def _text(point: NDArray[np.floating]) -> str:

@@ -20,7 +20,7 @@ def check_mask(scan: Scan, mask: Scan) -> None:
     Raises:
         InputError: if it cannot be the mask of this image.
     """
-    volume = np.count_nonzero(mask.array) * abs(np.linalg.det(scan.affine[:3, :3])) / 1000
+    volume = np.count_nonzero(mask.array) * scan.grid.voxel_volume / 1000
     if volume < _LEAST_BRAIN:
         raise InputError(f"{mask.path}: the mask has only {volume:.2g} ml; give the mask of a brain")
     if lies_in_background(scan.array, mask.array):

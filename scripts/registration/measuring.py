@@ -158,7 +158,7 @@ def _image_facts(image: LoadedImage, digest: str | None) -> dict[str, Any]:
     sha256 = None if image.scan.path == IN_MEMORY else digest
     facts = header_facts(image.scan) | {"sha256": sha256, "warnings": list(image.warnings)}
     if image.excluded is not None:
-        facts["excluded_ml"] = np.count_nonzero(image.excluded) * float(np.prod(image.scan.grid.spacing)) / 1000
+        facts["excluded_ml"] = np.count_nonzero(image.excluded) * image.scan.grid.voxel_volume / 1000
     return facts
 
 

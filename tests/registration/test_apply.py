@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done with finished transforms: images, points, formats, Jacobians."""
+"""What `apply` does to label maps, images, series and headers."""
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,95 +10,24 @@ import pytest
 import SimpleITK as sitk
 
 from scripts.geometry.grid import Grid
-from scripts.geometry.transforms import Affine, Chain, Field, as_field
-from scripts.io.field_formats import read_transform
+from scripts.geometry.transforms import Affine, Chain, as_field
 from scripts.io.nifti import save_itk_field
-from scripts.registration.reuse import apply, convert, jacobian, points
+from scripts.registration.reuse import apply
 from scripts.runtime.errors import InputError
-
-SHAPE = (24, 22, 20)
-REFERENCE_SHAPE = (21, 25, 18)
-
-
-def rotation(angles: tuple[float, float, float]) -> np.ndarray:
-    matrix = np.eye(3)
-    for axis, angle in enumerate(angles):
-        i, j = [k for k in range(3) if k != axis]
-        turn = np.eye(3)
-        turn[[i, i, j, j], [i, j, i, j]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
-        matrix = matrix @ turn
-    return matrix
-
-
-def grid_affine(kind: str, shape: tuple[int, ...], spacing: tuple[float, ...] = (1.2, 1.0, 1.4)) -> np.ndarray:
-    """A grid centered on the world's origin."""
-    directions = {"RAS": np.eye(3), "LAS": np.diag([-1, 1, 1]), "oblique": rotation((0.2, -0.3, 0.25))}[kind]
-    affine = np.eye(4)
-    affine[:3, :3] = directions * spacing
-    affine[:3, 3] = -affine[:3, :3] @ (np.array(shape) - 1) / 2
-    return affine
-
-
-AFFINE = grid_affine("RAS", SHAPE)
-REFERENCE_AFFINE = grid_affine("oblique", REFERENCE_SHAPE, (1.1, 0.9, 1.3))
-
-
-def wavy(points: np.ndarray) -> np.ndarray:
-    """Displacement in mm of points `(N, 3)`: some mm, without folds."""
-    return np.stack([np.sin(points[:, 1] / 6), 1.2 * np.cos(points[:, 2] / 7), np.sin(points[:, 0] / 5)], axis=1) * 1.5
-
-
-def wavy_field(shape: tuple[int, ...] = REFERENCE_SHAPE, affine: np.ndarray = REFERENCE_AFFINE) -> Field:
-    voxels = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 3).astype(float)
-    return Field(wavy(Affine(affine)(voxels)).reshape(*shape, 3).astype(np.float32), affine)
-
-
-def blobs(shape: tuple[int, ...] = SHAPE, seed: int = 0) -> np.ndarray:
-    """Six labels on a background of 0."""
-    generator = np.random.default_rng(seed)
-    positions = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
-    centers = generator.uniform(4, np.array(shape) - 4, (6, 3))
-    distances = np.linalg.norm(positions[..., None, :] - centers, axis=-1)
-    return np.where(distances.min(axis=-1) < 6, distances.argmin(axis=-1) + 1, 0)
-
-
-def texture(shape: tuple[int, ...] = SHAPE, seed: int = 0) -> np.ndarray:
-    """Float64 from 0 to about 1, another value in every voxel."""
-    generator = np.random.default_rng(seed)
-    x, y, z = np.meshgrid(*[np.linspace(0, 5, n) for n in shape], indexing="ij")
-    values = (np.sin(x) * np.cos(y) * np.sin(z + 1) + 1) / 2.2 + generator.uniform(0, 0.05, shape)
-    return values - values.min()
-
-
-def save(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE, slope: float = 1, inter: float = 0) -> str:
-    """Stored numbers as they are, with a slope."""
-    header = nib.Nifti1Header()
-    header.set_data_dtype(array.dtype)
-    image = nib.Nifti1Image(array, affine, header, dtype=array.dtype)
-    image.header.set_slope_inter(slope, inter)
-    nib.save(image, path)
-    if (slope, inter) != (1, 0):
-        # nibabel sets the header's slope back where it has scaled nothing itself.
-        with nib.openers.ImageOpener(path, "rb") as file:
-            content = bytearray(file.read())
-        content[112:120] = np.array([slope, inter], dtype="<f4").tobytes()
-        with nib.openers.ImageOpener(path, "wb") as file:
-            file.write(bytes(content))
-    return str(path)
-
-
-def stored(path: str | Path) -> np.ndarray:
-    return np.asarray(nib.load(path).dataobj.get_unscaled())
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """With a reference (oblique), a field on its grid, and the identity's field."""
-    save(tmp_path / "reference.nii.gz", np.zeros(REFERENCE_SHAPE, np.uint8), REFERENCE_AFFINE)
-    save(tmp_path / "same.nii.gz", np.zeros(SHAPE, np.uint8))
-    save_itk_field(tmp_path / "warp.nii.gz", wavy_field().displacement, REFERENCE_AFFINE)
-    save_itk_field(tmp_path / "identity.nii.gz", np.zeros((*SHAPE, 3), np.float32), AFFINE)
-    return tmp_path
+from tests.registration.examples import (
+    AFFINE,
+    MATRIX,
+    REFERENCE_AFFINE,
+    REFERENCE_SHAPE,
+    SHAPE,
+    affine_file,
+    blobs,
+    grid_affine,
+    save,
+    stored,
+    texture,
+    wavy_field,
+)
 
 
 @pytest.fixture
@@ -112,24 +40,6 @@ def call(folder: Path) -> Callable[..., Path]:
         return folder / output
 
     return run
-
-
-def affine_file(path: Path, matrix: np.ndarray) -> None:
-    """An ITK affine of a RAS matrix, written by SimpleITK."""
-    flip = np.diag([-1, -1, 1, 1])
-    lps = flip @ matrix @ flip
-    transform = sitk.AffineTransform(3)
-    transform.SetMatrix(lps[:3, :3].ravel())
-    transform.SetTranslation(lps[:3, 3])
-    sitk.WriteTransform(transform, str(path))
-
-
-MATRIX = np.eye(4)
-MATRIX[:3, :3] = rotation((0.1, 0.05, -0.12)) * [1.05, 0.97, 1.02]
-MATRIX[:3, 3] = 1.5, -0.7, 0.9
-
-
-# --- label maps -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -409,156 +319,3 @@ def test_full_disk_leaves_no_file(folder: Path, call: Callable, monkeypatch: pyt
 # --- points -----------------------------------------------------------------------------------------------------------
 
 NAMES = ["AC", "PC", "1003"]
-POSITIONS = np.array([[1.0, 2.0, 3.0], [-4.0, 0.5, 2.0], [3.0, -5.0, 1.0]])
-
-
-def save_points(path: Path, positions: np.ndarray = POSITIONS, names: list[str] = NAMES, space: str = "ras") -> str:
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", *[f"{axis}_{space}_mm" for axis in "xyz"]])
-        writer.writerows([name, *row] for name, row in zip(names, positions.tolist(), strict=True))
-    return str(path)
-
-
-def read_table(path: Path) -> dict[str, list[str]]:
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def positions_of(path: Path, space: str = "ras") -> np.ndarray:
-    table = read_table(path)
-    return np.array([[float(cell) for cell in table[f"{axis}_{space}_mm"]] for axis in "xyz"]).T
-
-
-def test_points_go_as_simpleitk_takes_them(folder: Path) -> None:
-    affine_file(folder / "affine.mat", MATRIX)
-    both = f"{folder / 'warp.nii.gz'},{folder / 'affine.mat'}"
-    points(both, save_points(folder / "p.csv"), str(folder / "q.csv"))
-    affine = sitk.ReadTransform(str(folder / "affine.mat"))
-    field = sitk.Cast(sitk.ReadImage(str(folder / "warp.nii.gz")), sitk.sitkVectorFloat64)
-    warp = sitk.DisplacementFieldTransform(field)
-    flip = np.array([-1, -1, 1])
-    expected = [affine.TransformPoint(warp.TransformPoint((point * flip).tolist())) for point in POSITIONS]
-    assert np.abs(positions_of(folder / "q.csv") - np.array(expected) * flip).max() < 1e-4
-    assert read_table(folder / "q.csv")["name"] == NAMES
-
-
-def test_inverse_brings_points_back(folder: Path) -> None:
-    affine_file(folder / "affine.mat", MATRIX)
-    both = f"{folder / 'warp.nii.gz'},{folder / 'affine.mat'}"
-    points(both, save_points(folder / "p.csv"), str(folder / "q.csv"))
-    points(both, str(folder / "q.csv"), str(folder / "back.csv"), inverse=True)
-    assert np.abs(positions_of(folder / "back.csv") - POSITIONS).max() < 1e-3
-    assert np.abs(positions_of(folder / "q.csv") - POSITIONS).max() > 1
-
-
-def test_lps_points_are_the_same_places(folder: Path) -> None:
-    flip = np.array([-1, -1, 1])
-    warp = str(folder / "warp.nii.gz")
-    points(warp, save_points(folder / "p.csv"), str(folder / "q.csv"))
-    points(warp, save_points(folder / "l.csv", POSITIONS * flip, space="lps"), str(folder / "m.csv"), space="lps")
-    assert np.abs(positions_of(folder / "m.csv", "lps") * flip - positions_of(folder / "q.csv")).max() < 1e-5
-
-
-def test_tre_of_known_points(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    start = save_points(folder / "p.csv")
-    points(str(folder / "warp.nii.gz"), start, str(folder / "q.csv"))
-    moved = positions_of(folder / "q.csv")
-    capsys.readouterr()
-    # 0, 3 and 5 mm off, in another order.
-    target = save_points(folder / "t.csv", (moved + np.array([[0, 0, 0], [3, 0, 0], [0, 3, 4]]))[::-1], NAMES[::-1])
-    points(str(folder / "warp.nii.gz"), start, str(folder / "q.csv"), to=target)
-    table = read_table(folder / "q.csv")
-    assert [float(cell) for cell in table["distance_mm"]] == pytest.approx([0, 3, 5], abs=1e-4)
-    before = np.linalg.norm(positions_of(Path(target))[::-1] - POSITIONS, axis=1)
-    assert [float(cell) for cell in table["distance_before_mm"]] == pytest.approx(before, abs=1e-4)
-    printed = capsys.readouterr().out
-    assert "TRE after: mean 2.667, median 3.000, max 5.000 mm, 3 of 3 landmarks" in printed
-    assert f"TRE before: mean {before.mean():.3f}" in printed
-
-
-def test_landmarks_without_partner_are_left_out(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    start = save_points(folder / "p.csv")
-    target = save_points(folder / "t.csv", POSITIONS[1:2], NAMES[1:2])
-    points(str(folder / "identity.nii.gz"), start, str(folder / "q.csv"), to=target)
-    assert read_table(folder / "q.csv")["distance_mm"] == ["", "0.000000", ""]
-    assert "1 of 3 landmarks" in capsys.readouterr().out
-
-
-def test_landmarks_of_other_names_are_matched_by_row_if_as_many(folder: Path) -> None:
-    start, warp = save_points(folder / "p.csv"), str(folder / "identity.nii.gz")
-    points(warp, start, str(folder / "q.csv"), to=save_points(folder / "t.csv", POSITIONS, ["a", "b", "c"]))
-    assert read_table(folder / "q.csv")["distance_mm"] == ["0.000000"] * 3
-    with pytest.raises(InputError, match=r"t\.csv: 2 landmarks for 3"):
-        points(warp, start, str(folder / "q.csv"), to=save_points(folder / "t.csv", POSITIONS[:2], ["a", "b"]))
-
-
-@pytest.mark.parametrize(("output", "words"), [("p.csv", "overwrite"), ("t.csv", "overwrite"), ("q.txt", ".csv file")])
-def test_points_go_into_a_file_of_their_own(folder: Path, output: str, words: str) -> None:
-    start, target = save_points(folder / "p.csv"), save_points(folder / "t.csv")
-    with pytest.raises(InputError, match=words):
-        points(str(folder / "warp.nii.gz"), start, str(folder / output), to=target)
-    assert np.array_equal(positions_of(folder / "p.csv"), POSITIONS)
-
-
-# --- other formats, Jacobian ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["dispvect", "h5", "fsl", "learn2reg", "monai", "absolute"])
-def test_field_comes_back_from_every_format(folder: Path, kind: str) -> None:
-    moving = save(folder / "moving.nii.gz", np.zeros(SHAPE, np.uint8))
-    fixed = str(folder / "reference.nii.gz")
-    there = str(folder / f"there{'.h5' if kind == 'h5' else '.nii.gz'}")
-    convert(str(folder / "warp.nii.gz"), there, to=kind, moving=moving)
-    convert(there, str(folder / "back.nii.gz"), to="itk", source=kind, fixed=fixed, moving=moving)
-    back = read_transform(folder / "back.nii.gz")
-    assert np.allclose(back.affine, REFERENCE_AFFINE, atol=1e-5)
-    assert np.abs(back.displacement - wavy_field().displacement).max() < 1e-3
-
-
-def test_affine_becomes_a_field_only_on_a_given_grid(folder: Path) -> None:
-    affine_file(folder / "affine.mat", MATRIX)
-    with pytest.raises(InputError, match=r"affine\.mat: has no grid of its own; give --fixed"):
-        convert(str(folder / "affine.mat"), str(folder / "field.nii.gz"), to="itk")
-    convert(str(folder / "affine.mat"), str(folder / "field.nii.gz"), to="itk", fixed=str(folder / "reference.nii.gz"))
-    expected = as_field(Affine(MATRIX), Grid(REFERENCE_SHAPE, REFERENCE_AFFINE)).displacement
-    assert np.abs(read_transform(folder / "field.nii.gz").displacement - expected).max() < 1e-4
-
-
-def test_convert_does_not_overwrite(folder: Path) -> None:
-    before = (folder / "warp.nii.gz").read_bytes()
-    with pytest.raises(InputError, match="overwrite"):
-        convert(str(folder / "warp.nii.gz"), str(folder / "warp.nii.gz"), to="dispvect")
-    assert (folder / "warp.nii.gz").read_bytes() == before
-
-
-def test_jacobian_of_an_affine_is_its_determinant_everywhere(folder: Path) -> None:
-    affine_file(folder / "affine.mat", MATRIX)
-    with pytest.raises(InputError, match="--reference"):
-        jacobian(str(folder / "affine.mat"), str(folder / "j.nii.gz"))
-    jacobian(str(folder / "affine.mat"), str(folder / "j.nii.gz"), str(folder / "reference.nii.gz"))
-    out = nib.load(folder / "j.nii.gz")
-    assert out.get_data_dtype() == np.float32
-    assert np.allclose(out.affine, REFERENCE_AFFINE, atol=1e-5)
-    assert np.abs(out.get_fdata() - np.linalg.det(MATRIX[:3, :3])).max() < 1e-4
-
-
-def test_jacobian_of_a_field_is_on_its_own_grid(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    # u_x = 0.3 x in mm: dT/dx has the determinant 1.3, however the grid is turned.
-    voxels = np.stack(np.meshgrid(*map(np.arange, REFERENCE_SHAPE), indexing="ij"), axis=-1)
-    x = voxels @ REFERENCE_AFFINE[0, :3] + REFERENCE_AFFINE[0, 3]
-    displacement = np.stack([0.3 * x, 0 * x, 0 * x], axis=-1).astype(np.float32)
-    save_itk_field(folder / "stretch.nii.gz", displacement, REFERENCE_AFFINE)
-    jacobian(str(folder / "stretch.nii.gz"), str(folder / "j.nii.gz"))
-    assert np.abs(nib.load(folder / "j.nii.gz").get_fdata() - 1.3).max() < 1e-4
-    assert "1.300 to 1.300, 0 % of the voxels are folded" in capsys.readouterr().out
-
-
-def test_grid_of_several_transforms_is_that_of_the_first_to_be_applied(folder: Path) -> None:
-    affine_file(folder / "affine.mat", MATRIX)
-    affine, warp = str(folder / "affine.mat"), str(folder / "warp.nii.gz")
-    jacobian([warp, affine], str(folder / "j.nii.gz"))
-    assert np.allclose(nib.load(folder / "j.nii.gz").affine, REFERENCE_AFFINE, atol=1e-5)
-    with pytest.raises(InputError, match=r"affine\.mat: .*--reference"):
-        jacobian([affine, warp], str(folder / "k.nii.gz"))
