@@ -185,7 +185,7 @@ def register(
         init: start of the registration: `affine`, `rigid`, `none`, the path of an ITK affine file, or a matrix
             `(4, 4)`, points of the fixed to points of the moving image, RAS mm.
         refine: number of optimization steps on the pair after the network, from 0.
-        fixed_mask, moving_mask: brain masks; what they leave out is background, and what is in their holes does not count.
+        fixed_mask, moving_mask: brain masks; what they leave out is background, their holes do not count.
         fixed_label, moving_label: label maps, to measure Dice and HD95.
         fixed_landmarks, moving_landmarks: the same landmarks of both images, to measure the target registration error;
             matched by name where both are files with names, else by row.
