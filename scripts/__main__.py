@@ -33,6 +33,8 @@ def register(
     refine: int | None = None,
     fixed_mask: str | None = None,
     moving_mask: str | None = None,
+    fixed_exclude: str | None = None,
+    moving_exclude: str | None = None,
     fixed_label: str | None = None,
     moving_label: str | None = None,
     fixed_landmarks: str | None = None,
@@ -47,8 +49,7 @@ def register(
 ) -> None:
     """Register a moving image to a fixed one, or many pairs.
 
-    Writes the moved image, the transform in both directions, metrics and a report. Defaults are those of
-    configs/inference.json.
+    Writes the moved image, the transform in both directions, metrics and a report; defaults: configs/inference.json.
 
     Args:
         fixed: fixed image, which stays as it is (NIfTI or .mgz).
@@ -62,6 +63,8 @@ def register(
         refine: number of optimization steps on the pair after the network, from 0.
         fixed_mask: brain mask of the fixed image; what it leaves out is background, its holes do not count.
         moving_mask: brain mask of the moving image.
+        fixed_exclude: mask of what does not count in the fixed image, such as a lesion.
+        moving_exclude: the same of the moving image.
         fixed_label: label map of the fixed image, to measure Dice and HD95.
         moving_label: label map of the moving image.
         fixed_landmarks: landmarks of the fixed image (CSV, .fcsv, .mrk.json), to measure the target registration error.
@@ -208,10 +211,7 @@ def compare(
 
 
 def exports(
-    output_dir: str,
-    weights: str = "models/model.pt",
-    config_file: str = INFERENCE,
-    threads: int | None = None,
+    output_dir: str, weights: str = "models/model.pt", config_file: str = INFERENCE, threads: int | None = None
 ) -> None:
     """Export the network for other runtimes: TorchScript, torch.export and ONNX.
 

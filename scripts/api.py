@@ -44,7 +44,6 @@ from scripts.registration import (
     compare_contrasts,
     composed,
     computed_once,
-    continue_field,
     described_init,
     described_network,
     fuse,
@@ -166,6 +165,8 @@ def register(
     refine: int = 0,
     fixed_mask: Image | None = None,
     moving_mask: Image | None = None,
+    fixed_exclude: Image | None = None,
+    moving_exclude: Image | None = None,
     fixed_label: Image | None = None,
     moving_label: Image | None = None,
     fixed_landmarks: Landmarks | None = None,
@@ -186,6 +187,7 @@ def register(
             `(4, 4)`, points of the fixed to points of the moving image, RAS mm.
         refine: number of optimization steps on the pair after the network, from 0.
         fixed_mask, moving_mask: brain masks; what they leave out is background, their holes do not count.
+        fixed_exclude, moving_exclude: masks of what does not count, such as lesions: the field follows what is around.
         fixed_label, moving_label: label maps, to measure Dice and HD95.
         fixed_landmarks, moving_landmarks: the same landmarks of both images, to measure the target registration error;
             matched by name where both are files with names, else by row.
@@ -226,8 +228,8 @@ def register(
     job = Job(
         name="pair",
         folder="",
-        fixed=_sources(fixed, fixed_mask, fixed_label, fixed_landmarks),
-        moving=_sources(moving, moving_mask, moving_label, moving_landmarks),
+        fixed=_sources(fixed, fixed_mask, fixed_exclude, fixed_label, fixed_landmarks),
+        moving=_sources(moving, moving_mask, moving_exclude, moving_label, moving_landmarks),
     )
     pair = read_pair(job, volume, assume_ras)
     for read in pair.images:
@@ -239,7 +241,7 @@ def register(
     )
     for warning in prepared.warnings:
         logger.warning("%s and %s: %s", pair.fixed.scan.path, pair.moving.scan.path, warning)
-    predicted = continue_field(refine_pair(predict(prepared, network, PaddedInferer(bf16), device), steps, device))
+    predicted = refine_pair(predict(prepared, network, PaddedInferer(bf16), device), steps, device)
     return Result(measure(invert(reject_worse(fuse(predicted))), settings))
 
 
@@ -306,10 +308,13 @@ def _source(image: Image) -> ImageSource:
     return nifti_image(array, affine)
 
 
-def _sources(image: Image, mask: Image | None, label: Image | None, landmarks: Landmarks | None) -> ImageSources:
+def _sources(
+    image: Image, mask: Image | None, exclude: Image | None, label: Image | None, landmarks: Landmarks | None
+) -> ImageSources:
     return ImageSources(
         image=_source(image),
         mask=None if mask is None else _source(mask),
+        exclude=None if exclude is None else _source(exclude),
         label=None if label is None else _source(label),
         landmarks=landmarks,
     )

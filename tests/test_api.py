@@ -4,7 +4,6 @@
 import json
 import logging
 import random
-import shutil
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,25 +24,12 @@ from scripts.io import read_transform, save_affine, save_itk_field
 from scripts.networks import MSFBNet
 from scripts.runtime import InputError
 
-pytestmark = pytest.mark.usefixtures("keep_any_deformation")
+pytestmark = pytest.mark.usefixtures("keep_any_deformation", "tiny_config")
 
 AFFINE = np.diag([-1.0, 1.2, 0.9, 1.0])
 MOVING_AFFINE = np.array([[0.0, -1.1, 0, 0.8], [1, 0, 0, 4.7], [0, 0, 1, -1.7], [0, 0, 0, 1]])
 SIZE, MOVING_SIZE = (28, 33, 25), (30, 27, 26)
 ON_CPU = {"init": "none", "device": "cpu"}
-
-
-@pytest.fixture(autouse=True)
-def config(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The config of a tiny network on a tiny grid, in a bundle of its own, which the functions here read."""
-    folder = tmp_path_factory.mktemp("bundle") / "configs"
-    shutil.copytree(api.ROOT / "configs", folder, ignore=shutil.ignore_patterns("logging.conf"))
-    path = folder / "inference.json"
-    content = json.loads(path.read_text())
-    content["network_def"] |= {"channels": [8, 8, 8]}
-    path.write_text(json.dumps(content | {"network_size": [1, 1, 1], "device": "cpu", "init": "none"}))
-    monkeypatch.setattr(api, "CONFIG", path)
-    return path
 
 
 @pytest.fixture
@@ -187,7 +173,7 @@ def test_verdict_and_reasons_are_those_of_the_metrics(result: Result) -> None:
 
 @pytest.fixture
 def by_command(
-    config: Path,
+    tiny_config: Path,
     pair: SimpleNamespace,
     random_weights: Path,
     tmp_path: Path,
@@ -195,7 +181,7 @@ def by_command(
     unchanged_process: Callable,
 ) -> Path:
     """What `python -m scripts register` leaves of the pair."""
-    monkeypatch.chdir(config.parents[1])
+    monkeypatch.chdir(tiny_config.parents[1])
     files = ("--fixed", pair.paths[0], "--moving", pair.paths[1], "--weights", random_weights)
     with unchanged_process(), suppress(SystemExit):  # a network of random weights may make it worse
         main(["register", *map(str, (*files, "--output_dir", tmp_path / "out"))])

@@ -4,8 +4,9 @@
 The files of a scan are `learn2reg.ScanFiles`; an item that training and evaluation get is described at `PairDataset`.
 """
 
+from scripts.datasets.background import find_background
 from scripts.datasets.boxes import RandScaledBoxd, check_box
-from scripts.datasets.cut_off import cut_sides
+from scripts.datasets.cut_off import Cut, find_cuts
 from scripts.datasets.intensity import (
     ScaleForegroundd,
     foreground,
@@ -19,13 +20,15 @@ from scripts.datasets.pairs import PairDataset
 from scripts.datasets.sampling import PairSampler
 
 __all__ = [
+    "Cut",
     "LoadScand",
     "PairDataset",
     "PairSampler",
     "RandScaledBoxd",
     "ScaleForegroundd",
     "check_box",
-    "cut_sides",
+    "find_background",
+    "find_cuts",
     "foreground",
     "label_names",
     "lies_in_background",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scans that are cut off: where the brain or the head goes on beyond the border of the volume."""
 
+from typing import NamedTuple
+
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +21,27 @@ _OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
 _SIDES = {"S": "top", "I": "bottom", "A": "front", "P": "back", "L": "left side", "R": "right side"}
 
 
-def cut_sides(
+class Cut(NamedTuple):
+    """A side at which a scan is cut off.
+
+    Attributes:
+        side: of the person, such as `top`.
+        area: foreground at the border of the volume, cm².
+        axis: array axis across the side.
+        last: outermost voxel along the axis that shows something.
+        outwards: 1 where the axis leads out of the volume there, -1 where it leads into it.
+    """
+
+    side: str
+    area: float
+    axis: int
+    last: int
+    outwards: int
+
+
+def find_cuts(
     image: NDArray, affine: NDArray[np.floating], inside: NDArray[np.bool_], stripped: bool = True
-) -> dict[str, float]:
+) -> tuple[Cut, ...]:
     """The sides at which a scan is cut off.
 
     A volume ends where its faces have a constant value: what was padded after the cut does not hide it. A foreground
@@ -32,20 +52,21 @@ def cut_sides(
         affine: `(4, 4)`, voxel to RAS mm.
         inside: foreground, `(X, Y, Z)`.
         stripped: whether it is a brain; of a head more may be missing, and the neck at its bottom does not count.
-
-    Returns:
-        By side of the person, such as `top`: foreground at the border of the volume, cm².
     """
     spacing, directions = voxel_sizes(affine), nib.orientations.aff2axcodes(affine)
     box = without_constant_faces(image)
-    cuts = {}
+    cuts = []
     for axis, direction in enumerate(directions):
         layers = inside[box].sum(axis=tuple({0, 1, 2} - {axis})) * float(np.prod(np.delete(spacing, axis))) / 100
-        for side, ordered in ((_OPPOSITE[direction], layers), (direction, layers[::-1])):
+        first, last = box[axis].start, box[axis].stop - 1
+        for side, ordered, border, outwards in (
+            (_OPPOSITE[direction], layers, first, -1),
+            (direction, layers[::-1], last, 1),
+        ):
             area = _at_border(ordered, float(spacing[axis]))
             if area > (_BRAIN if stripped else _HEAD) and (stripped or side != "I"):
-                cuts[_SIDES[side]] = area
-    return cuts
+                cuts.append(Cut(_SIDES[side], area, axis, border, outwards))
+    return tuple(cuts)
 
 
 def _at_border(layers: NDArray[np.floating], thickness: float) -> float:

@@ -18,17 +18,21 @@ WINDOW = 9  # voxels, as that of LNCC
 FLAT = 1e-4  # variance in [0, 1]², below which a window has no contrast
 
 
-def lncc(image: Tensor, field: Tensor) -> Tensor:
+def lncc(image: Tensor, field: Tensor, known: Tensor | None = None) -> Tensor:
     """Squared local normalized cross-correlation (LNCC) of the fixed and the warped moving image.
 
     Args:
         image: fixed and moving image, `(2, D, H, W)`.
         field: displacement field, `(3, D, H, W)`, voxels.
+        known: `(D, H, W)` bool, voxels of the fixed image that are compared; by default all.
 
     Returns:
         Scalar in [0, 1]; linear changes of the intensities do not change it.
     """
-    return -LNCCLoss()(warp(image[None, 1:], field[None]), image[None, :1])
+    moved, fixed = warp(image[None, 1:], field[None]), image[None, :1]
+    if known is not None:
+        moved, fixed = moved * known, fixed * known
+    return -LNCCLoss()(moved, fixed)
 
 
 def mutual_information(image: Tensor, field: Tensor, inside: Tensor) -> float:

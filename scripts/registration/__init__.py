@@ -2,7 +2,6 @@
 """What configs/inference.json names: jobs, the typed pair, steps, refinement, measuring, saving."""
 
 from scripts.registration.contrasts import compare_contrasts, print_contrast_warning, reject_worse
-from scripts.registration.excluded import continue_field
 from scripts.registration.fingerprint import described_init, described_network, json_sha256, source_digest
 from scripts.registration.jobs import registration_jobs, shared_jobs
 from scripts.registration.measuring import landmark_error, measure
@@ -72,7 +71,6 @@ __all__ = [
     "compare_contrasts",
     "composed",
     "computed_once",
-    "continue_field",
     "convert",
     "described_init",
     "described_network",

@@ -32,7 +32,8 @@ def compare_contrasts(pair: PreparedPair) -> PreparedPair:
     """Measure whether bright tissue of one image is bright in the other; add a warning if it is not."""
     timings = dict(pair.timings)
     with timed(timings, "contrasts"):
-        correlation = local_correlation(torch.from_numpy(pair.image), torch.from_numpy(pair.foregrounds))
+        shown = pair.foregrounds if pair.unknown is None else pair.foregrounds & ~pair.unknown
+        correlation = local_correlation(torch.from_numpy(pair.image), torch.from_numpy(shown))
     warnings = pair.warnings
     if correlation < DIFFERENT:  # false for NaN
         warnings += (

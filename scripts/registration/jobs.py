@@ -17,7 +17,7 @@ from scripts.registration.fingerprint import settings_digests, source_digest, so
 from scripts.registration.pair import ROLES, Digests, ImageSources, Job
 from scripts.runtime import InputError, rank, share
 
-_EXTRAS = ("mask", "label", "landmarks")
+_EXTRAS = ("mask", "exclude", "label", "landmarks")
 _COLUMNS = (*ROLES, *(f"{role}_{extra}" for role in ROLES for extra in _EXTRAS), "name")
 
 

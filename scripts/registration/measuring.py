@@ -166,16 +166,25 @@ def similarity(pair: PredictedPair) -> dict[str, float]:
     """Similarity of the images and overlap of their foregrounds, on the network's grid."""
     image, field = torch.from_numpy(pair.image), pair.field
     fixed, moving = torch.from_numpy(pair.foregrounds)
-    still, inside = torch.zeros_like(field), without_rim(fixed, float(pair.grid.spacing[0]))
-    moved = warp(moving[None, None].byte(), field[None], mode="nearest")[0, 0] > 0
-    return {
-        "lncc_before": lncc(image, still).item(),
-        "lncc": lncc(image, field).item(),
-        "mutual_information_before": mutual_information(image, still, inside),
-        "mutual_information": mutual_information(image, field, inside),
-        "foreground_dice_before": _dice(fixed, moving),
-        "foreground_dice": _dice(fixed, moved),
-    }
+    inside = without_rim(fixed, float(pair.grid.spacing[0]))
+    figures: dict[str, float] = {}
+    for suffix, way in (("_before", torch.zeros_like(field)), ("", field)):
+        known = _known(pair, way)
+        moved = warp(moving[None, None].byte(), way[None], mode="nearest")[0, 0] > 0
+        figures |= {
+            f"lncc{suffix}": lncc(image, way, known).item(),
+            f"mutual_information{suffix}": mutual_information(image, way, inside if known is None else inside & known),
+            f"foreground_dice{suffix}": _dice(*((fixed, moved) if known is None else (fixed & known, moved & known))),
+        }
+    return figures
+
+
+def _known(pair: PredictedPair, field: Tensor) -> Tensor | None:
+    """Voxels of the network's grid at which the content of both images is known; None where it is everywhere."""
+    if pair.unknown is None:
+        return None
+    fixed, moving = torch.from_numpy(pair.unknown)
+    return ~(fixed | (warp(moving[None, None].float(), field[None])[0, 0] > 0))
 
 
 def _dice(first: Tensor, second: Tensor) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scripts.datasets import Cut
 from scripts.geometry import Affine, Chain, Field, Grid
 from scripts.io import FilePath, ImageSource, Scan
 
@@ -31,6 +32,7 @@ class ImageSources:
     Attributes:
         image: NIfTI or .mgz.
         mask: brain mask.
+        exclude: mask of what does not count, such as a lesion.
         label: label map.
         landmarks: file of `io.read_points`, or an array `(N, 3)`, RAS mm.
         keypoints: CSV in Learn2Reg's layout, voxels.
@@ -38,6 +40,7 @@ class ImageSources:
 
     image: ImageSource
     mask: ImageSource | None = None
+    exclude: ImageSource | None = None
     label: ImageSource | None = None
     landmarks: FilePath | NDArray[np.floating] | None = None
     keypoints: FilePath | None = None
@@ -66,9 +69,10 @@ class LoadedImage:
     Attributes:
         scan: the image.
         foreground: `(X, Y, Z)` bool, where it shows something.
-        mask: `(X, Y, Z)` bool, on the scan's grid, without holes.
-        excluded: `(X, Y, Z)` bool, where the scan does not count: the holes of its mask; None where it has none.
+        mask: `(X, Y, Z)` bool, on the scan's grid, with all that is excluded.
+        excluded: `(X, Y, Z)` bool, where the scan does not count; None where all of it does.
         filled: `(X, Y, Z)` float32, the scan continued smoothly into what is excluded; None where nothing is.
+        cuts: sides where it is cut off.
         label: `(X, Y, Z)` int32 or uint32, on the scan's grid.
         landmarks: `(N, 3)` float64, RAS mm; where both images have some, row i of both is the same.
         warnings: what is odd about the files, one line each.
@@ -79,9 +83,15 @@ class LoadedImage:
     mask: NDArray[np.bool_] | None = None
     excluded: NDArray[np.bool_] | None = None
     filled: NDArray[np.float32] | None = None
+    cuts: tuple[Cut, ...] = ()
     label: NDArray[Any] | None = None
     landmarks: NDArray[np.float64] | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def is_partly_unknown(self) -> bool:
+        """Whether something is excluded or cut off."""
+        return self.excluded is not None or bool(self.cuts)
 
     @property
     def content(self) -> NDArray[np.float32]:
@@ -140,9 +150,10 @@ class PreparedPair(LoadedPair):
     Attributes:
         affine: as in `AlignedPair`.
         grid: the network's grid, along the RAS axes, with cubic voxels.
-        image: `(2, X, Y, Z)` float32 in [0, 1], the fixed and the affinely aligned moving image on that grid.
+        image: `(2, X, Y, Z)` float32 in [0, 1], the fixed and the affinely aligned moving image on that grid; once a
+            field is predicted, with what was shown to the network where they are unknown.
         foregrounds: `(2, X, Y, Z)` bool, where these images show something.
-        excluded: `(2, X, Y, Z)` bool, where these images do not count; None where all voxels of both do.
+        unknown: `(2, X, Y, Z)` bool, where their content is unknown: excluded, or beyond a cut; None where it is known.
         local_correlation: see `metrics.local_correlation`; None where it is not measured.
         warnings: what is odd about the two images together, one line each.
     """
@@ -151,7 +162,7 @@ class PreparedPair(LoadedPair):
     grid: Grid
     image: NDArray[np.float32]
     foregrounds: NDArray[np.bool_]
-    excluded: NDArray[np.bool_] | None = None
+    unknown: NDArray[np.bool_] | None = None
     local_correlation: float | None = None
     warnings: tuple[str, ...] = ()
 

@@ -7,6 +7,7 @@ Images and labels keep their files' own axes; they meet in the world, RAS mm, an
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,10 +18,10 @@ from monai.engines.utils import IterationEvents
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from scripts.datasets import cut_sides, foreground, looks_skull_stripped, scale_intensity
+from scripts.datasets import find_cuts, foreground, looks_skull_stripped, scale_intensity
 from scripts.geometry import Affine, Chain, Field, align, as_field, network_grid, resample
 from scripts.io import read_label, read_scan, read_scan_and_mask, read_transform
-from scripts.registration.excluded import holes, without_region
+from scripts.registration.filling import predict_around
 from scripts.registration.fingerprint import source_digests
 from scripts.registration.landmarks import with_landmarks
 from scripts.registration.masks import check_mask
@@ -37,6 +38,7 @@ from scripts.registration.pair import (
     Registration,
     advanced,
 )
+from scripts.registration.unknown import read_excluded, unknown_on, without_region
 from scripts.runtime import InputError, timed
 
 # The affine map to start from: one to find, or a matrix `(4, 4)`, RAS mm.
@@ -118,8 +120,19 @@ def align_pair(pair: LoadedPair, init: Init, seed: int) -> AlignedPair:
                     "give another image or a mask"
                 )
         if isinstance(init, str):
-            masks = pair.fixed.mask, pair.moving.mask
-            matrix = align(fixed, pair.fixed.scan.affine, moving, pair.moving.scan.affine, init, *masks, seed)
+            # What is cut off would decide on the stretch towards it.
+            similar = init == "affine" and any(image.cuts for image in pair.images)
+            matrix = align(
+                fixed,
+                pair.fixed.scan.affine,
+                moving,
+                pair.moving.scan.affine,
+                "similarity" if similar else init,
+                pair.fixed.mask,
+                pair.moving.mask,
+                seed,
+                *(partial(unknown_on, image) if image.is_partly_unknown else None for image in pair.images),
+            )
         else:
             matrix = np.asarray(init, dtype=np.float64)
     return advanced(AlignedPair, pair, affine=matrix, intensities=(fixed, moving), timings=timings)
@@ -137,15 +150,12 @@ def to_network_grid(pair: AlignedPair, multiple: int, spacing: float, least_size
     timings = dict(pair.timings)
     with timed(timings, "prepare"):
         grid = network_grid(pair.fixed.foreground, pair.fixed.scan.affine, multiple, spacing, least_size)
-        images, foregrounds, excluded = [], [], []
+        images, foregrounds, unknown = [], [], []
         for image, intensities, matrix in zip(pair.images, pair.intensities, (np.eye(4), pair.affine), strict=True):
             affine, transform = image.scan.affine, Affine(matrix)
             images.append(resample(intensities, affine, grid, transform))
             foregrounds.append(resample(image.foreground, affine, grid, transform, "nearest"))
-            if image.excluded is None:
-                excluded.append(np.zeros(grid.shape, bool))
-            else:
-                excluded.append(resample(image.excluded, affine, grid, transform, "nearest"))
+            unknown.append(unknown_on(image, grid, matrix))
     # Arrays, not tensors: worker processes would hand tensors over in shared memory, which is scarce.
     return advanced(
         PreparedPair,
@@ -153,7 +163,7 @@ def to_network_grid(pair: AlignedPair, multiple: int, spacing: float, least_size
         grid=grid,
         image=np.stack(images),
         foregrounds=np.stack(foregrounds),
-        excluded=np.stack(excluded) if np.any(excluded) else None,
+        unknown=np.stack(unknown) if np.any(unknown) else None,
         timings=timings,
     )
 
@@ -170,9 +180,16 @@ def predict(
         device: the device that computes.
     """
     timings = dict(pair.timings)
+
+    def predicted(image: NDArray[np.float32]) -> Tensor:
+        return inferer(torch.from_numpy(image)[None].to(device), network)[0].float().cpu()
+
     with timed(timings, "network"), torch.no_grad():
-        field = inferer(torch.from_numpy(pair.image)[None].to(device), network)[0].float().cpu()
-    return advanced(PredictedPair, pair, field=field, device=str(device), timings=timings)
+        if pair.unknown is None:
+            image, field = pair.image, predicted(pair.image)
+        else:
+            image, field = predict_around(pair.image, pair.unknown, predicted)
+    return advanced(PredictedPair, pair, image=image, field=field, device=str(device), timings=timings)
 
 
 def fuse(pair: PredictedPair) -> Registration:
@@ -215,15 +232,13 @@ def predict_pair(engine: SupervisedEvaluator, pair: PreparedPair | Failure) -> P
 def _read_image(
     files: ImageSources, role: str, volume: int | None, assume_ras: bool, expects_skull_stripped: bool
 ) -> LoadedImage:
-    mask = excluded = filled = label = None
+    mask = filled = label = None
     stripped = True
     if files.mask is not None:
         scan, read = read_scan_and_mask(files.image, files.mask, volume, assume_ras)
         mask = read.array
         warnings = [*scan.warnings, *read.warnings]
         check_mask(scan, read)
-        if (left_out := holes(mask)).any():
-            mask, excluded, filled = mask | left_out, left_out, without_region(scan.array, left_out)
     else:
         scan = read_scan(files.image, volume, assume_ras)
         warnings = [*scan.warnings]
@@ -233,11 +248,17 @@ def _read_image(
                 "not skull-stripped, as it seems, while the network was trained on skull-stripped brains; "
                 f"strip it with HD-BET or SynthStrip, or give --{role}_mask"
             )
+    excluded, found = read_excluded(files.exclude, scan, mask, assume_ras)
+    warnings += found
+    if excluded is not None:
+        filled = without_region(scan.array, excluded, mask)
+        mask = None if mask is None else mask | excluded
     inside = foreground(scan.array if filled is None else filled, mask)
-    for side, area in cut_sides(scan.array, scan.affine, inside, stripped).items():
+    cuts = find_cuts(scan.array, scan.affine, inside, stripped)
+    for cut in cuts:
         warnings.append(
-            f"cut off at its {side}, where {area:.0f} cm² of it meet the border of the volume; the result may be wrong "
-            "there, beyond it and, by some mm, in the rest"
+            f"cut off at its {cut.side}, where {cut.area:.0f} cm² of it meet the border of the volume; the result may "
+            "be wrong there, beyond it and, by some mm, in the rest"
         )
     if files.label is not None:
         read = read_label(files.label, scan, assume_ras)
@@ -249,6 +270,7 @@ def _read_image(
         mask=mask,
         excluded=excluded,
         filled=filled,
+        cuts=cuts,
         label=label,
         warnings=tuple(warnings),
     )

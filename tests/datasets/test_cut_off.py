@@ -9,7 +9,7 @@ import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from numpy.typing import NDArray
 
-from scripts.datasets import cut_sides, foreground, looks_skull_stripped
+from scripts.datasets import find_cuts, foreground, looks_skull_stripped
 from scripts.io import read_scan
 from scripts.registration import ImageSources, Job, read_pair
 
@@ -37,9 +37,13 @@ def stored(values: NDArray, codes: str) -> tuple[NDArray, NDArray]:
     return nib.orientations.apply_orientation(values, change), affine
 
 
+def sides(array: NDArray, affine: NDArray, inside: NDArray, stripped: bool = True) -> dict[str, float]:
+    return {cut.side: cut.area for cut in find_cuts(array, affine, inside, stripped)}
+
+
 def found(values: NDArray, codes: str = "RAS", stripped: bool = True) -> dict[str, float]:
     array, affine = stored(values, codes)
-    return cut_sides(array, affine, foreground(array), stripped)
+    return sides(array, affine, foreground(array), stripped)
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -81,8 +85,8 @@ def test_of_a_masked_scan_the_masked_part_counts() -> None:
     array, affine = stored(without(ball(), "top", 15), "RAS")
     mask = np.zeros(array.shape, bool)
     mask[:, :, :-4] = True
-    assert set(cut_sides(array, affine, foreground(array))) == {"top"}
-    assert cut_sides(array, affine, foreground(array, mask)) == {}
+    assert set(sides(array, affine, foreground(array))) == {"top"}
+    assert sides(array, affine, foreground(array, mask)) == {}
 
 
 def test_a_registration_is_warned_of_it(tmp_path: Path) -> None:
@@ -114,5 +118,5 @@ def test_brain_is_told_from_a_brain_that_is_cut_off(
     part = slice(None, along.max() + 1 - millimeters) if end else slice(along.min() + millimeters, None)
     cut = scan.array[tuple(part if n == axis else slice(None) for n in range(3))]
     assert looks_skull_stripped(cut, scan.affine)
-    assert cut_sides(scan.array, scan.affine, foreground(scan.array)) == {}
-    assert set(cut_sides(cut, scan.affine, foreground(cut))) == {side}
+    assert sides(scan.array, scan.affine, foreground(scan.array)) == {}
+    assert set(sides(cut, scan.affine, foreground(cut))) == {side}

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The affine between two scans is found from anywhere, and does not depend on how they are stored."""
 
+from collections.abc import Callable
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -178,6 +180,40 @@ def test_wild_stretches_end_in_one_scale_for_all_axes_with_a_warning(
     matrix = align(image, affine, image, np.diag([*stretch, 1.0]) @ affine)
     assert "one scale for all axes" in caplog.text
     assert np.linalg.svd(matrix[:3, :3], compute_uv=False) == pytest.approx(size, rel=0.02)
+
+
+def test_similarity_has_one_scale_for_all_axes(phantom: tuple[NDArray, NDArray]) -> None:
+    image, affine = phantom
+    truth = turned(np.radians([10.0, -20.0, 15.0]), np.array([30.0, -40.0, 20.0])) @ np.diag([1.2, 1.2, 1.2, 1.0])
+    matrix = align(image, affine, image, truth @ affine, kind="similarity")
+    assert np.linalg.svd(matrix[:3, :3], compute_uv=False) == pytest.approx(1.2, rel=5e-3)
+    assert distance(matrix, truth, phantom) < 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["fixed", "moving"])
+@pytest.mark.parametrize("height", [12.0, 25.0])  # mm above the center that are still shown
+def test_what_is_unknown_is_not_compared(side: str, height: float, pair: tuple, phantom: tuple) -> None:
+    """A similarity is found of a scan that ends above its center and shows noise beyond that, and of one that ends."""
+    truth = turned(np.radians([20.0, -15.0, 30.0]), np.array([9.0, -14.0, 6.0])) @ np.diag([1.05, 1.05, 1.05, 1.0])
+    for content in (0.0, 1.0):
+        scans = {"fixed": (phantom[0].copy(), phantom[1]), "moving": (phantom[0].copy(), truth @ phantom[1])}
+        image, affine = scans[side]
+        last = round(SIZE[2] / 2 + height / phantom[1][2, 2])
+        noise = np.random.default_rng(0).uniform(0, content, image[..., last:].shape)
+        image[..., last:] = np.where(image[..., last:] > 0, noise, 0)
+        matrix = align(*scans["fixed"], *scans["moving"], kind="similarity", **{f"{side}_unknown": above(affine, last)})
+        assert distance(matrix, truth, phantom) < 1.5
+
+
+def above(affine: NDArray, last: int) -> Callable[[Grid], NDArray]:
+    """Tells where on a grid the third axis of an image is beyond a voxel."""
+
+    def unknown(grid: Grid) -> NDArray:
+        voxels = Affine(np.linalg.inv(affine) @ grid.affine)(np.argwhere(np.ones(grid.shape)).astype(float))
+        return (voxels[:, 2] > last - 1).reshape(grid.shape)
+
+    return unknown
 
 
 def test_unknown_kind_is_refused(phantom: tuple[NDArray, NDArray]) -> None:

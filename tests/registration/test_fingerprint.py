@@ -25,15 +25,15 @@ from scripts.registration.jobs import registration_jobs
 from scripts.registration.pair import Job
 
 SETTINGS = {"seed": 0, "weights": {"path": "models/model.pt", "sha256": "ab"}}
-COLUMNS = ("fixed", "moving", "fixed_mask", "moving_label", "fixed_landmarks", "name")
-CELLS = ("f.hdr", "m.nii.gz", "mask.nii", "label.nii.gz", "f.csv", "one")
+COLUMNS = ("fixed", "moving", "fixed_mask", "moving_exclude", "moving_label", "fixed_landmarks", "name")
+CELLS = ("f.hdr", "m.nii.gz", "mask.nii", "exclude.nii", "label.nii.gz", "f.csv", "one")
 
 
 @pytest.fixture
 def study(tmp_path: Path, blob: Callable) -> Path:
     """A folder of files of which all belong to one pair."""
     nib.save(nib.Nifti1Pair(blob((12, 11, 10), 0), np.eye(4)), tmp_path / "f.hdr")
-    for seed, name in enumerate(("m.nii.gz", "mask.nii", "label.nii.gz"), start=1):
+    for seed, name in enumerate(("m.nii.gz", "mask.nii", "exclude.nii", "label.nii.gz"), start=1):
         nib.save(nib.Nifti1Image(blob((12, 11, 10), seed), np.eye(4)), tmp_path / name)
     (tmp_path / "f.csv").write_text("x,y,z\n1,2,3\n")
     return tmp_path
@@ -71,7 +71,7 @@ def other_voxels(path: Path) -> None:
     nib.save(type(image)(array, image.affine, image.header), path)
 
 
-@pytest.mark.parametrize("name", ["m.nii.gz", "mask.nii", "label.nii.gz", "f.hdr"])
+@pytest.mark.parametrize("name", ["m.nii.gz", "mask.nii", "exclude.nii", "label.nii.gz", "f.hdr"])
 @pytest.mark.usefixtures("finished")
 def test_other_voxels_of_any_image_of_a_pair_are_noticed(study: Path, jobs: Callable, name: str) -> None:
     header = (study / "f.hdr").read_bytes()
@@ -88,7 +88,7 @@ def test_another_row_of_landmarks_is_noticed(study: Path, jobs: Callable, capsys
 
 
 @pytest.mark.usefixtures("finished")
-@pytest.mark.parametrize("gone", ["mask.nii", "label.nii.gz", "f.csv"])
+@pytest.mark.parametrize("gone", ["mask.nii", "exclude.nii", "label.nii.gz", "f.csv"])
 def test_a_file_that_is_no_longer_given_is_noticed(jobs: Callable, gone: str) -> None:
     assert len(jobs(cells=tuple("" if cell == gone else cell for cell in CELLS))) == 1
 

@@ -31,6 +31,12 @@ run_child([sys.executable, "-c", {CHILD!r}], Path.cwd(), os.environ)
 """
 
 
+def heed_signals() -> None:
+    """What ignores a signal, as a process under nohup does, hands that on to those it starts."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Started:
     """A command in a session of its own, and all processes that come of it, wherever they are."""
 
@@ -46,6 +52,7 @@ class Started:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=heed_signals,
             )
 
     def processes(self) -> list[int]:

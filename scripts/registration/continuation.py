@@ -1,54 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Regions that do not count, such as lesions: the holes of a brain mask.
-
-A network has to see something there. 0 is matched like anything else, and tissue is torn around it. So the image is
-continued smoothly into the region from what surrounds it, where nothing can be matched, and afterwards so is the field.
-"""
+"""Images and fields continued smoothly into a region from what surrounds it."""
 
 import numpy as np
 import scipy.sparse as sparse
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, binary_fill_holes, find_objects
+from scipy.ndimage import find_objects
 from scipy.sparse.linalg import cg
 from torch.nn.functional import avg_pool3d, interpolate, pad
 
-from scripts.registration.pair import PredictedPair, advanced
-from scripts.runtime import timed
-from scripts.spatial import warp
-
+# Voxels over which slopes go on beyond the border of a region, before they end in a constant.
+SLOPE_OF_FIELD, SLOPE_OF_IMAGE = 15.0, 3.0
 _STEP = 3  # voxels, of the grid on which values are continued
-# Voxels over which a slope goes on beyond the border of the region, before it ends in a constant.
-_SLOPE_OF_FIELD, _SLOPE_OF_IMAGE = 15.0, 3.0
 _MARGIN = 3  # steps around a region that its continuation reads; the rest of the volume is left out
-_RIM = 4  # voxels around the region in which the field is not trusted either
 _PRECISION = 1e-3
 
 
-def holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """What a mask leaves out and surrounds on all sides, `(X, Y, Z)`."""
-    return binary_fill_holes(mask) & ~mask
-
-
-def without_region(image: NDArray[np.float32], region: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """An image, `(X, Y, Z)`, that shows in a region of it what follows smoothly from the surroundings."""
-    return _continued(image[None], region, _SLOPE_OF_IMAGE)[0]
-
-
-def continue_field(pair: PredictedPair) -> PredictedPair:
-    """Let the field follow its surroundings where an image does not count; without such regions the pair stays."""
-    if pair.excluded is None:
-        return pair
-    timings = dict(pair.timings)
-    with timed(timings, "excluded"):
-        fixed, moving = torch.from_numpy(pair.excluded)
-        moved = warp(moving[None, None].float(), pair.field[None])[0, 0] > 0
-        region = binary_dilation((fixed | moved).numpy(), iterations=_RIM)
-        field = torch.from_numpy(_continued(pair.field.numpy(), region, _SLOPE_OF_FIELD))
-    return advanced(PredictedPair, pair, field=field, timings=timings)
-
-
-def _continued(values: NDArray[np.float32], region: NDArray[np.bool_], slope: float) -> NDArray[np.float32]:
+def continued(values: NDArray[np.float32], region: NDArray[np.bool_], slope: float) -> NDArray[np.float32]:
     """Values with a region replaced by a spline in tension through what surrounds it.
 
     Its sum of squared second differences is least, and of first ones with a weight that makes slopes end in a constant
@@ -59,6 +27,8 @@ def _continued(values: NDArray[np.float32], region: NDArray[np.bool_], slope: fl
         region: `(X, Y, Z)`, not all True.
         slope: distance, voxels, over which slopes go on.
     """
+    if not region.any():
+        return values
     box = tuple(
         slice(max(0, part.start // _STEP - _MARGIN) * _STEP, (-(-part.stop // _STEP) + _MARGIN) * _STEP)
         for part in find_objects(region.view(np.uint8))[0]
