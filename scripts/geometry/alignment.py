@@ -15,26 +15,19 @@ from typing import Literal, NamedTuple
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects, gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from scripts.geometry.grid import Grid, voxel_sizes
-from scripts.geometry.network_grid import world_box
-from scripts.geometry.resample import resample
-from scripts.geometry.transforms import Affine
-
-Matrix = NDArray[np.float64]
-# Where on a grid the content of a scan is unknown, `(X, Y, Z)` bool.
-Unknown = Callable[[Grid], NDArray[np.bool_]]
+from scripts.geometry.pyramid import SPACINGS, Matrix, Pyramid, Unknown, scaling
 
 logger = logging.getLogger(__name__)
 
-_SPACINGS = (8.0, 4.0, 2.0)  # mm, of the levels
-_MARGIN = 40.0  # mm of zeros around a scan: points that leave it must count as background, not drop out
-_RIM = 10.0  # mm of background around the fixed scan that is compared as well
-_FOREGROUND = 0.1  # of the intensities in [0, 1]: above is foreground
 _BINS = 32  # of the joint histogram, along each axis
-_DRIFT = 8.0  # mm around the unknown part of a moving scan that are not compared either: the scan may shift so far
+_SHIFT = 20.0  # mm between the starts for scans that are partly unknown
+_FEW = 100  # voxels of a level, with fewer to compare of what is known a map is left as it is
+_DRIFT = 1  # voxels around the unknown part of a moving scan that are not compared either: it may shift so far
+# Of a scan that is partly unknown less is compared, and a slab of 24 mm looks like a brain upside down as well: turned
+# by more than this, radians, a start must have mutual information to spare.
+_UPRIGHT, _DOUBT = np.radians(45), 0.9
 _KEPT = 16  # starts that are refined at the coarsest level
 _POINTS = (4_000, 15_000, 40_000)  # number of points that are compared at each level
 # Scale of the linear part's steps, mm. A brain's radius is 40 mm, but with that the optimizer goes back and forth along
@@ -91,8 +84,8 @@ def align(
     if kind not in _CHANGES:
         raise ValueError(f"kind is affine, similarity or rigid, not {kind}")
     with _one_thread():
-        target = _Pyramid(fixed, fixed_affine, fixed_mask, fixed_unknown)
-        source = _Pyramid(moving, moving_affine, moving_mask, moving_unknown)
+        target = Pyramid(fixed, fixed_affine, fixed_mask, fixed_unknown)
+        source = Pyramid(moving, moving_affine, moving_mask, moving_unknown)
         start = _start(target, source, seed)
         if kind == "rigid":
             return _refine(start.rigid, target, source, 2, "rigid", seed)
@@ -102,57 +95,13 @@ def align(
             sizes = max(1.0, ratio), max(1.0, 1 / ratio)
             larger, other = target, source
             if ratio > 1:
-                larger = _Pyramid(fixed, fixed_affine, fixed_mask, fixed_unknown, sizes[0])
+                larger = Pyramid(fixed, fixed_affine, fixed_mask, fixed_unknown, sizes[0])
             else:
-                other = _Pyramid(moving, moving_affine, moving_mask, moving_unknown, sizes[1])
+                other = Pyramid(moving, moving_affine, moving_mask, moving_unknown, sizes[1])
             starts = [start, _start(larger, other, seed, sizes)]
             values = _values([start.original(start.rigid) for start in starts], target, source, 1)
             start = starts[int(np.argmin(values))]
         return _stretched(start, kind, seed)
-
-
-class _Pyramid:
-    """A scan on grids of 8, 4 and 2 mm along the RAS axes.
-
-    ITK's world is used with RAS numbers here: both scans are, so the transform comes out in RAS.
-    """
-
-    def __init__(
-        self, image: NDArray, affine: Matrix, mask: NDArray | None, unknown: Unknown | None, factor: float = 1.0
-    ) -> None:
-        affine = _scaling(factor) @ affine
-        values = np.asarray(image, dtype=np.float32)
-        if mask is not None:
-            values = values * (np.asarray(mask) > 0)
-        inside = values > _FOREGROUND
-        # Rounded here and below: rounding errors, which depend on how voxels are stored, must not grow on the way.
-        low, high = np.round(world_box(inside, affine), 6)
-        self.volume = inside.sum() * abs(np.linalg.det(np.asarray(affine)[:3, :3]))
-        # The center of the foreground's shape: that of its brightness differs between contrasts.
-        middle = np.argwhere(inside).mean(axis=0)
-        self.center = np.round(Affine(np.asarray(affine, dtype=np.float64))(middle[None])[0], 6)
-        finest = _SPACINGS[-1]
-        step = round(_SPACINGS[0] / finest)
-        size = step * np.ceil((high - low) / _SPACINGS[0]).astype(int) + step
-        grid = np.diag([finest, finest, finest, 1.0])
-        grid[:3, 3] = (low + high) / 2 - finest * (size - 1) / 2
-        level = resample(*_smooth_core(values, inside, affine), Grid(tuple(size.tolist()), grid))
-        level = np.pad(level.round(4), round(_MARGIN / finest))
-        grid[:3, 3] -= finest * round(_MARGIN / finest)
-        levels = [level]
-        while len(levels) < len(_SPACINGS):
-            levels.append(gaussian_filter(levels[-1], 1.0, mode="constant")[::2, ::2, ::2])
-        self.images = [
-            _itk(array, grid[:3, 3], spacing) for array, spacing in zip(levels[::-1], _SPACINGS, strict=True)
-        ]
-        # The fixed scan is compared within the rim only.
-        outer = [round((_MARGIN - 2 * _SPACINGS[0]) / spacing) for spacing in _SPACINGS]
-        self.near = [image[cut:-cut, cut:-cut, cut:-cut] for image, cut in zip(self.images, outer, strict=True)]
-        self.rims = [_rim(image, spacing) for image, spacing in zip(self.near, _SPACINGS, strict=True)]
-        self.known = None if unknown is None else [_known(image, unknown, factor) for image in self.images]
-        if self.known is not None:
-            parts = [known[cut:-cut, cut:-cut, cut:-cut] for known, cut in zip(self.known, outer, strict=True)]
-            self.rims = [rim & known for rim, known in zip(self.rims, parts, strict=True)]
 
 
 @contextmanager
@@ -180,28 +129,27 @@ class _Start(NamedTuple):
         sizes: factors by which the fixed and the moving scan are enlarged.
     """
 
-    target: _Pyramid
-    source: _Pyramid
+    target: Pyramid
+    source: Pyramid
     rigid: Matrix
     sizes: tuple[float, float]
 
     def original(self, matrix: Matrix) -> Matrix:
         """A map between the two as one between the scans in their own sizes."""
-        return _scaling(1 / self.sizes[1]) @ matrix @ _scaling(self.sizes[0])
+        return scaling(1 / self.sizes[1]) @ matrix @ scaling(self.sizes[0])
 
 
-def _size_ratio(target: _Pyramid, source: _Pyramid) -> float:
+def _size_ratio(target: Pyramid, source: Pyramid) -> float:
     """Size of the moving foreground in sizes of the fixed one, along an axis."""
-    return round((source.volume / target.volume) ** (1 / 3), 3)
+    if target.known is None and source.known is None:
+        return round((source.volume / target.volume) ** (1 / 3), 3)
+    # Of the three extents one may be cut.
+    return round(float(np.median(np.sort(source.size) / np.sort(target.size))), 3)
 
 
-def _scaling(factor: float) -> Matrix:
-    return np.diag([factor, factor, factor, 1.0])
-
-
-def _start(target: _Pyramid, source: _Pyramid, seed: int, sizes: tuple[float, float] = (1.0, 1.0)) -> _Start:
+def _start(target: Pyramid, source: Pyramid, seed: int, sizes: tuple[float, float] = (1.0, 1.0)) -> _Start:
     """Turn the scan in all directions and keep the best."""
-    matrices = _best(_starts(target.center, source.center), target, source, 0, _KEPT)
+    matrices = _best(_starts(target, source), target, source, 0, _KEPT)
     matrices = [_refine(matrix, target, source, 0, "rigid", seed) for matrix in matrices]
     matrices = [_refine(matrix, target, source, 1, "rigid", seed) for matrix in _best(matrices, target, source, 1, 3)]
     return _Start(target, source, _best(matrices, target, source, 1, 1)[0], sizes)
@@ -209,7 +157,7 @@ def _start(target: _Pyramid, source: _Pyramid, seed: int, sizes: tuple[float, fl
 
 def _stretched(start: _Start, kind: str, seed: int) -> Matrix:
     matrix = start.rigid
-    for level in range(len(_SPACINGS)):
+    for level in range(len(SPACINGS)):
         matrix = _refine(matrix, start.target, start.source, level, kind, seed)
     if _plausible(start.original(matrix)):
         return start.original(matrix)
@@ -217,46 +165,13 @@ def _stretched(start: _Start, kind: str, seed: int) -> Matrix:
     return start.original(_refine(start.rigid, start.target, start.source, 2, "rigid", seed))
 
 
-def _smooth_core(
-    values: NDArray[np.float32], inside: NDArray[np.bool_], affine: Matrix
-) -> tuple[NDArray[np.float32], Matrix]:
-    """The box of the foreground, smoothed against aliasing on the finest grid, and its affine."""
-    spacing = voxel_sizes(affine)
-    sigma = 0.4 * _SPACINGS[-1] / spacing
-    rim = np.ceil(4 * sigma).astype(int) + 1
-    box = find_objects(inside.view(np.uint8))[0]
-    corner = np.array([part.start for part in box]) - rim
-    padded = np.pad(values, [(n, n) for n in rim])
-    core = padded[tuple(slice(part.start, part.stop + 2 * n) for part, n in zip(box, rim, strict=True))]
-    matrix = np.array(affine, dtype=np.float64)
-    matrix[:3, 3] += matrix[:3, :3] @ corner
-    return gaussian_filter(core, sigma, mode="constant"), matrix
+def _starts(target: Pyramid, source: Pyramid) -> list[Matrix]:
+    """Rotations in all directions, at most about 30 degrees apart, about the centers of the scans.
 
-
-def _itk(array: NDArray, origin: NDArray[np.float64], spacing: float) -> sitk.Image:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
-    image.SetOrigin(origin.tolist())
-    image.SetSpacing([spacing] * 3)
-    return image
-
-
-def _rim(image: sitk.Image, spacing: float) -> sitk.Image:
-    """The foreground and what is near it: where a fixed scan is compared."""
-    inside = sitk.Cast(image > _FOREGROUND, sitk.sitkUInt8)
-    return sitk.BinaryDilate(inside, [max(1, round(_RIM / spacing))] * 3, sitk.sitkBox)
-
-
-def _known(image: sitk.Image, unknown: Unknown, factor: float) -> sitk.Image:
-    """Where a level of a scan that is enlarged by a factor is known, as a mask."""
-    affine = np.diag([*image.GetSpacing(), 1.0])
-    affine[:3, 3] = image.GetOrigin()
-    known = sitk.GetImageFromArray((~unknown(Grid(image.GetSize(), _scaling(1 / factor) @ affine))).astype(np.uint8).T)
-    known.CopyInformation(image)
-    return known
-
-
-def _starts(fixed_center: NDArray[np.float64], moving_center: NDArray[np.float64]) -> list[Matrix]:
-    """Rotations in all directions, at most about 30 degrees apart, about the centers of the scans."""
+    The center of what is known of a scan may lie anywhere: there are starts with it shifted as far as the scans' sizes
+    differ.
+    """
+    partly_known = target.known is not None or source.known is not None
     tilts = [Rotation.identity()]
     tilts += [Rotation.from_rotvec(np.radians(30) * axis * sign) for axis in np.eye(3) for sign in (-1, 1)]
     corners = np.array(list(itertools.product((-1.0, 1.0), repeat=3))) / np.sqrt(3)
@@ -265,12 +180,16 @@ def _starts(fixed_center: NDArray[np.float64], moving_center: NDArray[np.float64
     for tilt, turn in itertools.product(tilts, Rotation.create_group("O")):
         matrix = np.eye(4)
         matrix[:3, :3] = (turn * tilt).as_matrix()
-        matrix[:3, 3] = moving_center - matrix[:3, :3] @ fixed_center
-        starts.append(matrix)
+        lack = np.zeros(3)
+        if partly_known and tilt is tilts[0]:
+            lack = np.abs(target.size - np.abs(matrix[:3, :3].T) @ source.size) / 2
+        for shift in itertools.product(*(_SHIFT * np.arange(-(n // _SHIFT), n // _SHIFT + 1) for n in lack)):
+            matrix[:3, 3] = source.center - matrix[:3, :3] @ (target.center + shift)
+            starts.append(matrix.copy())
     return starts
 
 
-def _method(target: _Pyramid, level: int, seed: int, compared: sitk.Image) -> sitk.ImageRegistrationMethod:
+def _method(target: Pyramid, level: int, seed: int, compared: sitk.Image) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricFixedMask(compared)
@@ -281,7 +200,7 @@ def _method(target: _Pyramid, level: int, seed: int, compared: sitk.Image) -> si
     return method
 
 
-def _compared(matrix: Matrix, target: _Pyramid, source: _Pyramid, level: int) -> sitk.Image:
+def _compared(matrix: Matrix, target: Pyramid, source: Pyramid, level: int) -> sitk.Image:
     """Where the scans are compared while a matrix is improved.
 
     With a mask of the moving scan instead, points would come and go on the way, and a climb would also follow what
@@ -290,17 +209,18 @@ def _compared(matrix: Matrix, target: _Pyramid, source: _Pyramid, level: int) ->
     if source.known is None:
         return target.rims[level]
     moved = sitk.Resample(source.known[level], target.near[level], _transform(matrix), sitk.sitkNearestNeighbor, 0)
-    return target.rims[level] & sitk.BinaryErode(moved, [round(_DRIFT / _SPACINGS[level])] * 3, sitk.sitkBox)
+    return target.rims[level] & sitk.BinaryErode(moved, [_DRIFT] * 3, sitk.sitkBox)
 
 
-def _best(matrices: Sequence[Matrix], target: _Pyramid, source: _Pyramid, level: int, count: int) -> list[Matrix]:
+def _best(matrices: Sequence[Matrix], target: Pyramid, source: Pyramid, level: int, count: int) -> list[Matrix]:
     """The matrices that make the scans most similar, best first."""
     order = np.argsort(_values(matrices, target, source, level), kind="stable")
     return [matrices[index] for index in order[:count]]
 
 
-def _values(matrices: Sequence[Matrix], target: _Pyramid, source: _Pyramid, level: int) -> list[float]:
+def _values(matrices: Sequence[Matrix], target: Pyramid, source: Pyramid, level: int) -> list[float]:
     method = _method(target, level, 0, target.rims[level])
+    partly_known = source.known is not None or target.known is not None
     if source.known is not None:
         method.SetMetricMovingMask(source.known[level])
     method.SetMetricUseFixedImageGradientFilter(False)
@@ -308,22 +228,27 @@ def _values(matrices: Sequence[Matrix], target: _Pyramid, source: _Pyramid, leve
     values = []
     for matrix in matrices:
         method.SetInitialTransform(_transform(matrix))
-        values.append(method.MetricEvaluate(target.near[level], source.images[level]))
+        value = method.MetricEvaluate(target.near[level], source.images[level])
+        doubtful = partly_known and Rotation.from_matrix(matrix[:3, :3]).magnitude() > _UPRIGHT
+        values.append(_DOUBT * value if doubtful else value)
     return values
 
 
-def _refine(matrix: Matrix, target: _Pyramid, source: _Pyramid, level: int, kind: str, seed: int) -> Matrix:
+def _refine(matrix: Matrix, target: Pyramid, source: Pyramid, level: int, kind: str, seed: int) -> Matrix:
     """Improve a matrix: `matrix @ change`, with a change near the identity, about the fixed scan's center."""
     change = _CHANGES[kind]()
     change.SetFixedParameters([*target.center.tolist(), *change.GetFixedParameters()[3:]])
-    method = _method(target, level, seed, _compared(matrix, target, source, level))
+    compared = _compared(matrix, target, source, level)
+    if np.count_nonzero(sitk.GetArrayViewFromImage(compared)) < _FEW:
+        return matrix
+    method = _method(target, level, seed, compared)
     method.SetMovingInitialTransform(_transform(matrix))
     method.SetInitialTransform(change, inPlace=True)
     scales = [_RADIUS**2] * change.GetNumberOfParameters()
     shifts = slice(3, 6) if kind == "similarity" else slice(-3, None)
     scales[shifts] = [1.0] * 3
     method.SetOptimizerScales(scales)
-    spacing = _SPACINGS[level]
+    spacing = SPACINGS[level]
     method.SetOptimizerAsRegularStepGradientDescent(
         spacing, spacing * _PRECISION, _ITERATIONS[kind][level], _RELAXATION
     )

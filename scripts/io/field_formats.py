@@ -29,6 +29,7 @@ from scripts.io.headers import find_grid
 from scripts.io.itk import ITK_ENDINGS, check_itk_grid, read_itk_transform, save_field_h5
 from scripts.io.nifti import read_vectors, save_vectors
 from scripts.io.other_tools import refuse_other_tools
+from scripts.io.plausible import check_plausible
 from scripts.runtime import InputError
 
 FIELD_FORMATS = get_args(FieldFormat)
@@ -59,7 +60,8 @@ def read_transform(
     Raises:
         InputError: if the file is missing, damaged or cut short, or another tool's that is not read (see
             `refuse_other_tools`), if its format cannot be told or is not the one that was named, if a field holds NaN
-            or infinite values or lies at an unknown place, or if a grid is missing or has another shape.
+            or infinite values, lies at an unknown place or cannot be of its format (see `check_plausible`), or if a
+            grid is missing or has another shape.
     """
     if kind not in (None, *FIELD_FORMATS):
         raise InputError(f"unknown format {kind}; choose one of {', '.join(FIELD_FORMATS)}")
@@ -115,7 +117,9 @@ def _read_field(path: FilePath, kind: str | None, fixed: Grid | None, moving: Gr
     base, to_world = _convention(path, kind, grid, moving)
     if kind == "fsl":
         _check_relative(path, vectors, base)
-    return Field(to_displacement(vectors, grid.affine, base, to_world), grid.affine)
+    field = Field(to_displacement(vectors, grid.affine, base, to_world), grid.affine)
+    check_plausible(path, field)
+    return field
 
 
 def _arranged(path: FilePath, vectors: NDArray[np.float32], kind: str, fixed: Grid | None) -> NDArray[np.float32]:

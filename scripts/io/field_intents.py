@@ -39,6 +39,7 @@ _NIFTYREG_REFUSED = {
     5: f"control points of a velocity of NiftyReg; {_TO_POSITIONS}",
     6: f"control points of a linear spline of NiftyReg; {_TO_POSITIONS}",
 }
+_DARTEL = b"Flow Field"  # how SPM describes its u_*.nii, which have no intent
 
 
 def field_format(path: FilePath, image: nib.Nifti1Image, given: str | None) -> str:
@@ -53,6 +54,11 @@ def field_format(path: FilePath, image: nib.Nifti1Image, given: str | None) -> s
         InputError: if the file says that it holds something else than a field that can be read, contradicts what is
             given, or says nothing and nothing is given.
     """
+    if image.header["descrip"].item() == _DARTEL:
+        raise InputError(
+            f"{path}: velocities of SPM's Dartel (a flow field), not displacements; "
+            "save a deformation y_*.nii of them with SPM's Deformations, and give that"
+        )
     intent, name = int(image.header["intent_code"]), image.header.get_intent()[2]
     told = _told(path, intent, name, int(image.header["intent_p1"]))
     if told is None and given is None:

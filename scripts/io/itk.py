@@ -15,6 +15,7 @@ from scipy.io import loadmat
 from scripts.geometry import LPS, LPS_SIGNS, Affine, Chain, Field, Transform, is_sheared
 from scripts.io.files import FilePath, existing_file
 from scripts.io.nifti import check_finite
+from scripts.io.plausible import check_plausible
 from scripts.io.writing import whole_file
 from scripts.runtime import InputError
 
@@ -33,8 +34,8 @@ def read_itk_transform(path: FilePath) -> Transform:
         In RAS mm: an `Affine`, a `Field`, or a `Chain` of them.
 
     Raises:
-        InputError: if the file is missing, damaged, cut short, not 3-D, or of a kind that cannot be read, such as a
-            B-spline.
+        InputError: if the file is missing, damaged, cut short, not 3-D, of a kind that cannot be read, such as a
+            B-spline, or if a field in it cannot be one (see `check_plausible`).
     """
     file = existing_file(path)
     _check_hdf5(path, file)
@@ -174,7 +175,9 @@ def _from_field(path: FilePath, transform: sitk.DisplacementFieldTransform) -> F
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
-    return Field(np.ascontiguousarray(vectors, dtype=np.float32), LPS @ affine)
+    field = Field(np.ascontiguousarray(vectors, dtype=np.float32), LPS @ affine)
+    check_plausible(path, field)
+    return field
 
 
 def _parts(composite: sitk.CompositeTransform) -> Iterator[sitk.Transform]:

@@ -9,10 +9,24 @@ import numpy as np
 from scripts.io.files import FilePath, file_start
 from scripts.runtime import InputError
 
+# AFNI's displacements are LPS mm, five axes, without an intent.
+_AFNI = "write it with `3dcopy {} warp.nii.gz`, and `convert` that from format itk"
+_ITK = (
+    "write its vectors as NIfTI with "
+    "`python -c 'import SimpleITK as s, sys; s.WriteImage(s.ReadImage(sys.argv[1]), sys.argv[2])' {} warp.nii.gz`"
+)
 # How a name ends, what such a file is, and what converts it.
 _KINDS = {
     ".lta": ("a transform of FreeSurfer", "convert it with `lta_convert --inlta {} --outitk init.txt`"),
     ".m3z": ("a warp of FreeSurfer", "convert it with `mri_warp_convert --inm3z {} --outitk warp.nii.gz`"),
+    ".mgz": ("a warp of FreeSurfer", "convert it with `mri_warp_convert --inmgzwarp {} --outitk warp.nii.gz`"),
+    ".head": ("a data set of AFNI", _AFNI),
+    ".brik": ("a data set of AFNI", _AFNI),
+    ".brik.gz": ("a data set of AFNI", _AFNI),
+    ".mha": ("an image of ITK", _ITK),
+    ".mhd": ("an image of ITK", _ITK),
+    ".nrrd": ("an image of 3D Slicer", _ITK),
+    ".nhdr": ("an image of 3D Slicer", _ITK),
     ".aff12.1d": ("an affine of AFNI (LPS mm, base to source)", "convert it to an ITK affine, as with nitransforms"),
 }
 
@@ -33,12 +47,25 @@ def refuse_other_tools(path: FilePath) -> None:
     for ending, (kind, remedy) in _KINDS.items():
         if file.name.lower().endswith(ending):
             raise InputError(f"{path}: {kind}, which is not read; {remedy.format(word)}")
+    if _is_elastix(file):
+        raise InputError(
+            f"{path}: parameters of elastix, which are not read; make a field of them with "
+            f"`transformix -def all -tp {word} -out FOLDER`, where they say ResultImageFormat nii.gz"
+        )
     if _is_matrix(file):
         raise InputError(
             f"{path}: a text of 4x4 numbers, which does not say whose; convert one of FSL's FLIRT with "
             f"`c3d_affine_tool -ref FIXED -src MOVING {word} -fsl2ras -oitk init.txt`, "
             f"one of greedy or NiftyReg with `c3d_affine_tool {word} -oitk init.txt`"
         )
+
+
+def _is_elastix(file: Path) -> bool:
+    try:
+        start = file_start(file)
+    except OSError:
+        return False
+    return b'(Transform "' in start or b"(NumberOfParameters " in start
 
 
 def _is_matrix(file: Path) -> bool:

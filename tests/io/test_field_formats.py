@@ -16,6 +16,7 @@ from scripts.geometry import Affine, Chain, Field, Grid, Transform
 from scripts.io import read_transform, write_transform
 from scripts.io.field_formats import FIELD_FORMATS
 from scripts.runtime import InputError
+from tests.io.case import voxel_positions
 from tests.io.examples import GRID, NIFTI_FORMATS, file_name, random_field, write_nifti
 
 
@@ -125,7 +126,7 @@ def test_learn2reg_takes_the_channel_first_or_last(tmp_path: Path) -> None:
 
 
 def test_absolute_reads_both_layouts(tmp_path: Path) -> None:
-    vectors = np.random.default_rng(0).normal(size=(*GRID.shape, 3)).astype(np.float32)
+    vectors = (random_field().displacement + voxel_positions(GRID)).astype(np.float32)
     easyreg = write_nifti(tmp_path / "easyreg.nii.gz", vectors)
     spm = write_nifti(tmp_path / "y_spm.nii", vectors[:, :, :, None], 1007, "Mapping")
     fields = [read_transform(path, "absolute").displacement for path in (easyreg, spm)]

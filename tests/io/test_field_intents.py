@@ -100,6 +100,16 @@ def test_what_is_no_field_is_refused_whatever_the_user_says(
 
 
 @pytest.mark.parametrize("given", FORMATS)
+def test_flow_field_of_dartel_is_refused(write: Write, given: str | None) -> None:
+    path = write(DISPLACEMENTS, 0)
+    image = nib.load(path)
+    image.header["descrip"] = b"Flow Field"
+    image.to_filename(path)
+    with pytest.raises(InputError, match=r"Dartel.*y_\*\.nii"):
+        read_transform(path, given, GRID, GRID)
+
+
+@pytest.mark.parametrize("given", FORMATS)
 @pytest.mark.parametrize(
     ("kind", "what"),
     [

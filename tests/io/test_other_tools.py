@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Transforms of other tools that are not read: the message names the tool that converts them."""
 
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import SimpleITK as sitk
 from scripts.geometry import Affine
 from scripts.io import read_transform
 from scripts.registration import read_init
+from scripts.runtime import InputError
 
 MATRIX = np.array([[0.99, -0.1, 0.02, 3], [0.1, 0.98, 0, -5], [0, 0.03, 1.01, 2.5], [0, 0, 0, 1]])
 FLIRT = "".join("  ".join(f"{value:.10g}" for value in row) + "  \n" for row in MATRIX)  # its blanks at the ends, too
@@ -30,6 +34,12 @@ BOTH = ["-ref FIXED -src MOVING", "-fsl2ras -oitk init.txt", "greedy or NiftyReg
         ("robust.lta", "type      = 1\nnxforms   = 1\n", ["FreeSurfer", "lta_convert --inlta", "--outitk init.txt"]),
         ("talairach.m3z", "\x1f\x8b", ["FreeSurfer", "mri_warp_convert --inm3z", "--outitk"]),
         ("anat.aff12.1D", AFNI, ["AFNI", "nitransforms"]),
+        ("deform.mgz", "\x1f\x8b", ["FreeSurfer", "mri_warp_convert --inmgzwarp", "--outitk"]),
+        ("anat_WARP+tlrc.HEAD", "\ntype = string-attribute\n", ["AFNI", "3dcopy", "format itk"]),
+        ("anat_WARP+tlrc.BRIK.gz", "\x1f\x8b", ["AFNI", "3dcopy"]),
+        ("deformationField.mhd", "ObjectType = Image\n", ["an image of ITK", "WriteImage"]),
+        ("grid.seq.nrrd", "NRRD0004\n", ["3D Slicer", "WriteImage"]),
+        ("TransformParameters.0.txt", '(Transform "BSplineTransform")\n', ["elastix", "transformix -def all -tp"]),
     ],
 )
 def test_message_names_the_converter(
@@ -46,6 +56,19 @@ def test_command_can_be_pasted(tmp_path: Path, refused: Callable) -> None:
     path.write_text(FLIRT)
     with refused(f"`c3d_affine_tool '{path}' -oitk init.txt`"):
         read_transform(path)
+
+
+def test_command_for_an_image_of_itk_makes_a_field(tmp_path: Path) -> None:
+    shift = sitk.GetImageFromArray(np.full((6, 7, 8, 3), [1.0, 2.0, 3.0]), isVector=True)
+    path = tmp_path / "my field.mha"
+    sitk.WriteImage(shift, str(path))
+    with pytest.raises(InputError) as caught:
+        read_transform(path)
+    command = shlex.split(str(caught.value).split("`")[1])
+    assert command[0] == "python"
+    subprocess.run([sys.executable, *command[1:]], cwd=tmp_path, check=True)
+    found = read_transform(tmp_path / "warp.nii.gz")
+    np.testing.assert_allclose(found(np.array([[-3.0, -2.0, 1.0]])), [[-4, -4, 4]], atol=1e-5)  # LPS to RAS
 
 
 def test_file_of_another_format_is_not_called_a_field_of_it(tmp_path: Path, refused: Callable) -> None:

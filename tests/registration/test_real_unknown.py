@@ -79,3 +79,16 @@ def test_no_tissue_is_pulled_towards_a_cut(read: Callable, whole: Callable, role
     depths = height - 1 - apply_affine(np.linalg.inv(affine), there)[:, 2]
     for low, high, bound in ((0, 5, 3.5), (5, 20, 1.5), (20, 200, 0.7)):
         assert errors[(depths >= low) & (depths < high)].mean() < bound
+
+
+def test_slab_finds_its_place(read: Callable, whole: Callable) -> None:
+    """Its center says nothing of its place: 24 mm of a brain, somewhere in the other, were turned by 166 degrees."""
+    image, affine = read("1010")
+    low, high = 70, 94
+    slab = (image[:, :, low:high], affine @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, low], [0, 0, 0, 1]]))
+    found, truth = register(read("1003"), slab, device="cpu"), whole("1003", "1010").warp
+    assert found.metrics["verdict"] == "look"
+    points = apply_affine(read("1003")[1], np.argwhere(read("1003")[0] > 0)[::17])
+    height = apply_affine(np.linalg.inv(affine), truth(points))[:, 2]
+    errors = np.linalg.norm(found.warp(points) - truth(points), axis=1)
+    assert errors[(height >= low) & (height < high)].mean() < 3
