@@ -56,13 +56,12 @@ from scripts.registration import (
     predict,
     read_init,
     read_pair,
-    read_steps,
     refine_pair,
     reject_worse,
     save_registration,
     to_network_grid,
 )
-from scripts.runtime import InputError, supports_bf16, usable_device
+from scripts.runtime import InputError, supports_bf16, usable_device, whole_number
 
 # A path, one of nibabel's images, or a tuple of an array `(X, Y, Z)` and its affine `(4, 4)`, voxel to RAS mm.
 Image = FilePath | SpatialImage | tuple[NDArray[Any], NDArray[np.floating]]
@@ -202,7 +201,7 @@ def register(
     Raises:
         InputError: for bad input, in one line.
     """
-    start, steps = _init(init), read_steps(refine)
+    start, steps = _init(init), whole_number(refine, "refine")
     if network is None:
         used = {"path": str(weights), "sha256": file_sha256(weights)}
         network = load_network(weights, device)

@@ -19,7 +19,7 @@ from scripts.registration.pair import (
     Registration,
     advanced,
 )
-from scripts.registration.refinement import read_steps, refine, refine_pair
+from scripts.registration.refinement import refine, refine_pair
 from scripts.registration.reuse import (
     apply,
     composed,
@@ -91,7 +91,6 @@ __all__ = [
     "print_warnings",
     "read_init",
     "read_pair",
-    "read_steps",
     "refine",
     "refine_pair",
     "registration_jobs",

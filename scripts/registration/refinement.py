@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from scripts.losses import LNCCLoss, SmoothnessLoss
 from scripts.metrics import lncc
 from scripts.registration.pair import PredictedPair, advanced
-from scripts.runtime import InputError, timed
+from scripts.runtime import timed
 from scripts.spatial import bounded_spline, compose, jacobian_determinant, resize_field, warp
 from scripts.spatial.jacobian import TETRAHEDRA
 
@@ -41,20 +41,6 @@ class Refinement(NamedTuple):
     field: Tensor
     similarity_before: float
     similarity_after: float
-
-
-def read_steps(steps: int | str) -> int:
-    """Number of steps from the option `--refine`.
-
-    Args:
-        steps: the number, or its text.
-
-    Raises:
-        InputError: if it is not a whole number from 0.
-    """
-    if not str(steps).isdecimal():
-        raise InputError(f"--refine {steps}: want a whole number of steps, 0 for no refinement")
-    return int(steps)
 
 
 def refine_pair(pair: PredictedPair, steps: int, device: torch.device | str) -> PredictedPair:

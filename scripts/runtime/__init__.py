@@ -7,7 +7,7 @@ from scripts.runtime.evaluator import SharedEvaluator
 from scripts.runtime.processes import gathered, join, own_device, rank, share, wait_for_others
 from scripts.runtime.progress import Progress
 from scripts.runtime.seeds import seed_from_torch
-from scripts.runtime.setup import bundle_version, flag, start, supports_bf16
+from scripts.runtime.setup import bundle_version, flag, length, start, supports_bf16, whole_number
 from scripts.runtime.timing import timed
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "flag",
     "gathered",
     "join",
+    "length",
     "own_device",
     "rank",
     "report_error",
@@ -31,4 +32,5 @@ __all__ = [
     "timed",
     "usable_device",
     "wait_for_others",
+    "whole_number",
 ]

@@ -3,6 +3,7 @@
 
 import ctypes
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -62,6 +63,40 @@ def flag(value: bool | str) -> bool:
     if str(value).lower() not in known:
         raise InputError(f"{value} is neither true nor false")
     return known[str(value).lower()]
+
+
+def whole_number(value: int | str, option: str) -> int:
+    """A number of things from the command line.
+
+    Args:
+        value: the number, or its text.
+        option: name of the option, for the message.
+
+    Raises:
+        InputError: if it is not a whole number from 0.
+    """
+    if not str(value).isdecimal():
+        raise InputError(f"--{option} {value}: want a whole number from 0")
+    return int(value)
+
+
+def length(value: float | str, option: str) -> float:
+    """A length from the command line.
+
+    Args:
+        value: the length, or its text.
+        option: name of the option, for the message.
+
+    Raises:
+        InputError: if it is not a number above 0.
+    """
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise InputError(f"--{option} {value}: want a number above 0")
+    return number
 
 
 def supports_bf16(device: torch.device | str) -> bool:
