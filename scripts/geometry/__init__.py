@@ -5,7 +5,7 @@ World positions are RAS in mm, `x = affine @ i` for voxel `i`. Arrays are NumPy,
 field keeps the channel first, `(3, X, Y, Z)`, as the tensors of `scripts.spatial`.
 """
 
-from scripts.geometry.alignment import align
+from scripts.geometry.alignment import align, has_one_scale
 from scripts.geometry.displacement import from_displacement, jacobian_map, to_displacement
 from scripts.geometry.grid import (
     LPS,
@@ -34,6 +34,7 @@ __all__ = [
     "as_field",
     "faces",
     "from_displacement",
+    "has_one_scale",
     "is_sheared",
     "jacobian_map",
     "largest_cosine",

@@ -7,7 +7,6 @@ Scans of different size are tried at their own sizes, and with the smaller one a
 """
 
 import itertools
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
@@ -18,8 +17,6 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from scripts.geometry.pyramid import SPACINGS, Matrix, Pyramid, Unknown, scaling
-
-logger = logging.getLogger(__name__)
 
 _BINS = 32  # of the joint histogram, along each axis
 _SHIFT = 20.0  # mm between the starts for scans that are partly unknown
@@ -75,8 +72,9 @@ def align(
         moving_unknown: the same of the moving scan.
 
     Returns:
-        `(4, 4)`, points of the fixed to points of the moving scan, RAS mm. With a warning a map with one scale for all
-        axes, 1 or the ratio of the foregrounds' sizes, where the affine one stretches more than brains differ.
+        `(4, 4)`, points of the fixed to points of the moving scan, RAS mm. Where the affine map stretches more than
+        brains differ, one with the same scale along all axes, 1 or the ratio of the foregrounds' sizes: see
+        `has_one_scale`.
 
     Raises:
         ValueError: for another kind, or a scan without foreground.
@@ -102,6 +100,13 @@ def align(
             values = _values([start.original(start.rigid) for start in starts], target, source, 1)
             start = starts[int(np.argmin(values))]
         return _stretched(start, kind, seed)
+
+
+def has_one_scale(matrix: Matrix) -> bool:
+    """Whether a map `(4, 4)` stretches all axes alike: a rigid one, a similarity, or no plausible affine was found."""
+    stretches = np.linalg.svd(matrix[:3, :3], compute_uv=False)
+    # Within rounding; those of affine maps that are found differ by 1e-4 and more.
+    return bool(stretches[0] < stretches[2] * (1 + 1e-6))
 
 
 @contextmanager
@@ -161,7 +166,6 @@ def _stretched(start: _Start, kind: str, seed: int) -> Matrix:
         matrix = _refine(matrix, start.target, start.source, level, kind, seed)
     if _plausible(start.original(matrix)):
         return start.original(matrix)
-    logger.warning("the affine alignment stretches more than brains differ; one scale for all axes is used")
     return start.original(_refine(start.rigid, start.target, start.source, 2, "rigid", seed))
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What configs/inference.json names: jobs, the typed pair, steps, refinement, measuring, saving."""
 
-from scripts.registration.contrasts import compare_contrasts, print_contrast_warning, reject_worse
+from scripts.registration.contrasts import compare_contrasts, print_pair_warnings, reject_worse
 from scripts.registration.fingerprint import described_init, described_network, json_sha256, source_digest
 from scripts.registration.jobs import registration_jobs, shared_jobs
 from scripts.registration.measuring import landmark_error, measure
@@ -87,7 +87,7 @@ __all__ = [
     "points",
     "predict",
     "predict_pair",
-    "print_contrast_warning",
+    "print_pair_warnings",
     "print_warnings",
     "read_init",
     "read_pair",

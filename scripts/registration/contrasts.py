@@ -43,7 +43,7 @@ def compare_contrasts(pair: PreparedPair) -> PreparedPair:
     return advanced(PreparedPair, pair, local_correlation=correlation, warnings=warnings, timings=timings)
 
 
-def print_contrast_warning(pair: PreparedPair) -> PreparedPair:
+def print_pair_warnings(pair: PreparedPair) -> PreparedPair:
     """Print what is odd about the two images together to stderr, one line each."""
     for warning in pair.warnings:
         print(f"warning: {pair.fixed.scan.path} and {pair.moving.scan.path}: {warning}", file=sys.stderr)

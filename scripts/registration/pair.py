@@ -137,10 +137,12 @@ class AlignedPair(LoadedPair):
     Attributes:
         affine: `(4, 4)`, points of the fixed to points of the moving image, RAS mm.
         intensities: fixed and moving image, `(X, Y, Z)` float32 in [0, 1].
+        warnings: what is odd about the two images together, one line each.
     """
 
     affine: NDArray[np.float64]
     intensities: tuple[NDArray[np.float32], NDArray[np.float32]]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -155,7 +157,7 @@ class PreparedPair(LoadedPair):
         foregrounds: `(2, X, Y, Z)` bool, where these images show something.
         unknown: `(2, X, Y, Z)` bool, where their content is unknown: excluded, or beyond a cut; None where it is known.
         local_correlation: see `metrics.local_correlation`; None where it is not measured.
-        warnings: what is odd about the two images together, one line each.
+        warnings: as in `AlignedPair`.
     """
 
     affine: NDArray[np.float64]

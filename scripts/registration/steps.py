@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scripts.datasets import find_cuts, foreground, looks_skull_stripped, scale_intensity
-from scripts.geometry import Affine, Chain, Field, align, as_field, network_grid, resample
+from scripts.geometry import Affine, Chain, Field, align, as_field, has_one_scale, network_grid, resample
 from scripts.io import read_label, read_scan, read_scan_and_mask, read_transform
 from scripts.registration.filling import predict_around
 from scripts.registration.fingerprint import source_digests
@@ -100,7 +100,7 @@ def read_init(init: str) -> Init:
 
 
 def align_pair(pair: LoadedPair, init: Init, seed: int) -> AlignedPair:
-    """Find the affine map from the fixed to the moving image.
+    """Find the affine map from the fixed to the moving image; add a warning if none was plausible.
 
     Args:
         pair: both images.
@@ -111,6 +111,7 @@ def align_pair(pair: LoadedPair, init: Init, seed: int) -> AlignedPair:
         InputError: if an image shows nothing but background.
     """
     timings = dict(pair.timings)
+    warnings: tuple[str, ...] = ()
     with timed(timings, "affine"):
         fixed, moving = (scale_intensity(image.content, image.mask) for image in pair.images)
         for image, intensities in zip(pair.images, (fixed, moving), strict=True):
@@ -121,21 +122,26 @@ def align_pair(pair: LoadedPair, init: Init, seed: int) -> AlignedPair:
                 )
         if isinstance(init, str):
             # What is cut off would decide on the stretch towards it.
-            similar = init == "affine" and any(image.cuts for image in pair.images)
+            kind = "similarity" if init == "affine" and any(image.cuts for image in pair.images) else init
             matrix = align(
                 fixed,
                 pair.fixed.scan.affine,
                 moving,
                 pair.moving.scan.affine,
-                "similarity" if similar else init,
+                kind,
                 pair.fixed.mask,
                 pair.moving.mask,
                 seed,
                 *(partial(unknown_on, image) if image.is_partly_unknown else None for image in pair.images),
             )
+            if kind == "affine" and has_one_scale(matrix):
+                warnings = (
+                    "the affine alignment stretched one scan more than brains differ; a map with one scale for all "
+                    "axes was used instead: are the voxel sizes right?",
+                )
         else:
             matrix = np.asarray(init, dtype=np.float64)
-    return advanced(AlignedPair, pair, affine=matrix, intensities=(fixed, moving), timings=timings)
+    return advanced(AlignedPair, pair, affine=matrix, intensities=(fixed, moving), warnings=warnings, timings=timings)
 
 
 def to_network_grid(pair: AlignedPair, multiple: int, spacing: float, least_size: Sequence[int]) -> PreparedPair:
