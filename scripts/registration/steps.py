@@ -263,8 +263,8 @@ def _read_image(
     cuts = find_cuts(scan.array, scan.affine, inside, stripped)
     for cut in cuts:
         warnings.append(
-            f"cut off at its {cut.side}, where {cut.area:.0f} cm² of it meet the border of the volume; what lies beyond "
-            "can only be guessed, and near the cut the result may be some mm off"
+            f"cut off at its {cut.side}, where {cut.area:.0f} cm² of it meet the border of the volume; what lies "
+            "beyond can only be guessed, and near the cut the result may be some mm off"
         )
     if files.label is not None:
         read = read_label(files.label, scan, assume_ras)
