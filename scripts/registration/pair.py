@@ -152,8 +152,7 @@ class PreparedPair(LoadedPair):
     Attributes:
         affine: as in `AlignedPair`.
         grid: the network's grid, along the RAS axes, with cubic voxels.
-        image: `(2, X, Y, Z)` float32 in [0, 1], the fixed and the affinely aligned moving image on that grid; once a
-            field is predicted, with what was shown to the network where they are unknown.
+        image: `(2, X, Y, Z)` float32 in [0, 1], the fixed and the affinely aligned moving image on that grid.
         foregrounds: `(2, X, Y, Z)` bool, where these images show something.
         unknown: `(2, X, Y, Z)` bool, where their content is unknown: excluded, or beyond a cut; None where it is known.
         local_correlation: see `metrics.local_correlation`; None where it is not measured.
@@ -174,11 +173,13 @@ class PredictedPair(PreparedPair):
     """What the network predicts.
 
     Attributes:
+        seen: `image` with what was shown to the network where it is unknown.
         field: `(3, X, Y, Z)` float32 on the CPU, voxels of the network's grid.
         device: the device that predicted it.
         refinement: figures of the refinement; None without one.
     """
 
+    seen: NDArray[np.float32]
     field: Tensor
     device: str
     refinement: Mapping[str, float] | None = None

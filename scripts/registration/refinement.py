@@ -55,7 +55,7 @@ def refine_pair(pair: PredictedPair, steps: int, device: torch.device | str) -> 
         return pair
     timings = dict(pair.timings)
     with timed(timings, "refine"):
-        image = torch.from_numpy(pair.image)[None].to(device)
+        image = torch.from_numpy(pair.seen)[None].to(device)
         field, before, after = refine(image, pair.field[None].to(device), steps)
     refinement = {"steps": steps, "lncc_before": before, "lncc_after": after, "gain": after - before}
     return advanced(PredictedPair, pair, field=field[0].cpu(), refinement=refinement, timings=timings)

@@ -192,10 +192,10 @@ def predict(
 
     with timed(timings, "network"), torch.no_grad():
         if pair.unknown is None:
-            image, field = pair.image, predicted(pair.image)
+            seen, field = pair.image, predicted(pair.image)
         else:
-            image, field = predict_around(pair.image, pair.unknown, predicted)
-    return advanced(PredictedPair, pair, image=image, field=field, device=str(device), timings=timings)
+            seen, field = predict_around(pair.image, pair.unknown, predicted)
+    return advanced(PredictedPair, pair, seen=seen, field=field, device=str(device), timings=timings)
 
 
 def fuse(pair: PredictedPair) -> Registration:

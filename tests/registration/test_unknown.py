@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is excluded does not count: it changes nothing what an image shows there, and the field goes on smoothly."""
 
+import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from scripts.api import register
-from scripts.networks import MSFBNet
+from scripts.networks import MSFBNet, PaddedInferer
+from scripts.registration import ImageSources, Job, align_pair, predict, read_pair, to_network_grid
 from scripts.registration.unknown import holes, without_region
 from scripts.runtime import InputError
 
@@ -119,3 +122,17 @@ def test_mask_without_holes_excludes_nothing(random_network: MSFBNet) -> None:
     images = {"fixed": (brain(0), AFFINE), "moving": (brain(1), AFFINE)}
     result = register(**images, fixed_mask=(BRAIN, AFFINE), network=random_network, init="none", device="cpu")
     assert "excluded_ml" not in result.metrics["fixed"]
+
+
+def test_what_is_shown_to_the_network_beyond_a_cut_is_not_shown_in_the_report(random_network: MSFBNet) -> None:
+    """The report draws `image`: there the cut scan stays black, and must not look as if it were whole."""
+    cut = nib.Nifti1Image(brain(1)[:, :, :30], AFFINE)
+    fixed, moving = ImageSources(image=nib.Nifti1Image(brain(0), AFFINE)), ImageSources(image=cut)
+    pair = read_pair(Job(name="pair", folder="", fixed=fixed, moving=moving))
+    assert [found.side for found in pair.moving.cuts] == ["top"]
+    prepared = to_network_grid(align_pair(pair, np.eye(4), 0), random_network.multiple, 2.0, [1, 1, 1])
+    found = predict(prepared, random_network, PaddedInferer(False), torch.device("cpu"))
+    beyond = found.unknown[1]
+    assert (found.image == prepared.image).all() and found.image[1][beyond].max() < 0.01
+    assert (found.seen[:, ~beyond] == found.image[:, ~beyond]).all()
+    assert found.seen[1][beyond] == pytest.approx(found.image[0][beyond], abs=1e-5)
