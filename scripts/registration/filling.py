@@ -17,10 +17,10 @@ from torch import Tensor
 
 from scripts.geometry import faces
 from scripts.registration.continuation import SLOPE_OF_FIELD, SLOPE_OF_IMAGE, continued
+from scripts.registration.unknown import UNKNOWN
 from scripts.spatial import warp
 
 _RIM = 2  # voxels around a region in which the first field is not trusted either
-_SHARE = 0.01  # of an interpolated value that unknown voxels may have
 _INVERSIONS = 8  # iterations, to a tenth of a voxel
 
 
@@ -72,7 +72,7 @@ def _inverse(field: Tensor) -> Tensor:
 
 
 def _pulled(region: NDArray[np.bool_], field: Tensor) -> NDArray[np.bool_]:
-    return _warped(region.astype(np.float32), field) > _SHARE
+    return _warped(region.astype(np.float32), field) > UNKNOWN
 
 
 def _warped(image: NDArray[np.float32], field: Tensor) -> NDArray[np.float32]:

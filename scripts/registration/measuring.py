@@ -173,16 +173,16 @@ def similarity(pair: PredictedPair) -> dict[str, float]:
         moved = warp(moving[None, None].byte(), way[None], mode="nearest")[0, 0] > 0
         figures |= {
             f"lncc{suffix}": lncc(image, way, known).item(),
-            f"mutual_information{suffix}": mutual_information(image, way, inside if known is None else inside & known),
-            f"foreground_dice{suffix}": _dice(*((fixed, moved) if known is None else (fixed & known, moved & known))),
+            f"mutual_information{suffix}": mutual_information(image, way, inside & known),
+            f"foreground_dice{suffix}": _dice(fixed & known, moved & known),
         }
     return figures
 
 
-def _known(pair: PredictedPair, field: Tensor) -> Tensor | None:
-    """Voxels of the network's grid at which the content of both images is known; None where it is everywhere."""
+def _known(pair: PredictedPair, field: Tensor) -> Tensor:
+    """Voxels of the network's grid at which the content of both images is known, `(X, Y, Z)` bool."""
     if pair.unknown is None:
-        return None
+        return torch.ones(field.shape[1:], dtype=torch.bool)
     fixed, moving = torch.from_numpy(pair.unknown)
     return ~(fixed | (warp(moving[None, None].float(), field[None])[0, 0] > 0))
 

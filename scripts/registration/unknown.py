@@ -12,7 +12,7 @@ from scripts.registration.continuation import SLOPE_OF_IMAGE, continued
 from scripts.registration.pair import LoadedImage
 from scripts.runtime import InputError
 
-_SHARE = 0.01  # of an interpolated value that unknown voxels may have; rounding errors of positions have less
+UNKNOWN = 0.01  # of an interpolated value that unknown voxels may have; rounding errors of positions have less
 # Share of what a scan shows that must count: without a hemisphere it is a half, and a brain mask that is given as an
 # exclusion leaves a tenth or less.
 _LEAST_LEFT = 0.25
@@ -89,7 +89,7 @@ def unknown_on(image: LoadedImage, grid: Grid, matrix: NDArray[np.float64] | Non
     to_image = np.eye(4) if matrix is None else matrix
     unknown = np.zeros(grid.shape, bool)
     if image.excluded is not None:
-        unknown |= resample(image.excluded.astype(np.float32), affine, grid, Affine(to_image)) > _SHARE
+        unknown |= resample(image.excluded.astype(np.float32), affine, grid, Affine(to_image)) > UNKNOWN
     for cut in image.cuts:
         unknown |= _beyond(cut, np.linalg.inv(affine) @ to_image @ grid.affine, grid.shape)
     return unknown
@@ -98,4 +98,4 @@ def unknown_on(image: LoadedImage, grid: Grid, matrix: NDArray[np.float64] | Non
 def _beyond(cut: Cut, to_voxels: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     slope, start = to_voxels[cut.axis, :3], to_voxels[cut.axis, 3]
     along = sum(np.moveaxis((slope[axis] * np.arange(shape[axis]))[:, None, None], 0, axis) for axis in range(3))
-    return cut.outwards * (along + start - cut.last) > _SHARE
+    return cut.outwards * (along + start - cut.last) > UNKNOWN
