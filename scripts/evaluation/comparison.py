@@ -247,7 +247,8 @@ def rescan_metrics(item: Item, method: Method, field: Tensor) -> Metrics:
 
 def landmark_metrics(item: Item, method: Method, field: Tensor) -> Metrics:
     """Metric of a raw pair: TRE after affine alignment and field, mm; arguments as in `validation_metrics`."""
-    registration = fuse(advanced(PredictedPair, item["pair"], field=field[0], device="cpu"))
+    pair = item["pair"]
+    registration = fuse(advanced(PredictedPair, pair, seen=pair.image, field=field[0], device="cpu"))
     return {"tre": landmark_error(registration)["tre"]}
 
 
