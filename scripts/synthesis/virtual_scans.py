@@ -22,8 +22,6 @@ from scripts.synthesis.deformation import random_affine, random_displacement
 _LABEL_KEYS = ("fixed_label", "moving_label")
 _NEAR = 8  # voxels of the map: edge of the box in which skull stripping measures the share of brain
 _LARGEST_DISPLACEMENT = 3.0  # voxels of the map, largest mean displacement of a scan
-# Shares of pairs: both scans T1; both of one random contrast; the others have two random contrasts.
-_T1_PAIRS, _ONE_CONTRAST = 0.8, 0.1
 
 
 class RandSynthesizePaird(Randomizable, Transform):
@@ -42,6 +40,9 @@ class RandSynthesizePaird(Randomizable, Transform):
         size: size of the scans, `(D, H, W)` in their voxels, a random box of the map; None takes the whole map, padded
             to multiples of 16.
         head_probability: share of pairs that show the whole head, in [0, 1]; the others are skull-stripped.
+        t1_probability: share of pairs of two T1 scans, in [0, 1].
+        same_contrast_probability: share of pairs of two scans of one random contrast, in [0, 1 - t1_probability]; the
+            others have two random contrasts.
         device: device that computes and holds the result.
     """
 
@@ -50,11 +51,15 @@ class RandSynthesizePaird(Randomizable, Transform):
         spacing: int = 1,
         size: Sequence[int] | None = None,
         head_probability: float = 0.1,
+        t1_probability: float = 0.8,
+        same_contrast_probability: float = 0.1,
         device: torch.device | str = "cpu",
     ) -> None:
         self.spacing = spacing
         self.size = size
         self.head_probability = head_probability
+        self.t1_probability = t1_probability
+        self.same_contrast_probability = same_contrast_probability
         self.device = torch.device(device)
         # Volumes are drawn on the device and single numbers on the CPU, so that nothing waits for a GPU.
         self.generator = torch.Generator(self.device)
@@ -101,9 +106,9 @@ class RandSynthesizePaird(Randomizable, Transform):
     def _contrasts(self) -> tuple[list[Tensor], list[Tensor]]:
         """Contrasts of the fixed and the moving scan, and the two contrasts of the target."""
         kind = self._draw(0, 1)
-        if kind < _T1_PAIRS:
+        if kind < self.t1_probability:
             contrasts = [t1_contrast(self.numbers), t1_contrast(self.numbers)]
-        elif kind < _T1_PAIRS + _ONE_CONTRAST:
+        elif kind < self.t1_probability + self.same_contrast_probability:
             contrasts = [random_contrast(self.numbers)] * 2
         else:
             contrasts = [random_contrast(self.numbers), random_contrast(self.numbers)]
