@@ -70,9 +70,9 @@ def benchmark_training(
     config["device"] = f"$torch.device('{device}')"
     options = {"config_file": config_file, "device": device, "steps": steps, "threads": threads, "label_dir": label_dir}
     with ExitStack() as stack:
-        folders = {OURS: Path.cwd()}
-        if against is not None:
-            folders[THEIRS] = stack.enter_context(checkout(against))
+        # The commit first: what it lacks ends the command before anything is measured.
+        folders = {} if against is None else {THEIRS: stack.enter_context(checkout(against))}
+        folders[OURS] = Path.cwd()
         measured = measure_device(device, bf16=config.get_parsed_content("train#inferer").bf16)
         rows = []
         for size in sizes.split(","):

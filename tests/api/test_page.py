@@ -17,7 +17,7 @@ from scripts.api import Result
 
 pytestmark = pytest.mark.slow  # the examples register six times
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 CODE = "\n".join(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL))
 FACTS = {
