@@ -29,6 +29,7 @@ def register(
     section: str | None = None,
     output_dir: str | None = None,
     weights: str | None = None,
+    strip: Literal["auto", "yes", "no"] | None = None,
     init: str | None = None,
     refine: int | None = None,
     fixed_mask: str | None = None,
@@ -59,6 +60,7 @@ def register(
         section: list of pairs in the dataset's JSON file; its validation pairs if not given.
         output_dir: folder for the results.
         weights: file of the network's weights.
+        strip: where the brain is searched if there is no mask: auto (in whole heads), yes, no.
         init: start of the registration: affine, rigid, none, or an ITK affine file (.mat, .tfm).
         refine: number of optimization steps on the pair after the network, from 0.
         fixed_mask: brain mask of the fixed image; what it leaves out is background, its holes do not count.
@@ -316,14 +318,7 @@ COMMANDS: dict[str, Callable[..., None]] = {command.__name__: command for comman
 
 
 def main(words: Sequence[str]) -> int:
-    """Run a command.
-
-    Args:
-        words: as typed, without `python -m scripts`.
-
-    Returns:
-        The exit code.
-    """
+    """Run a command, given as words without `python -m scripts`; the result is the exit code."""
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     try:
         parsed(["--help"] if words in ([], ["help"]) else words, COMMANDS)()

@@ -40,12 +40,14 @@ from scripts.registration import (
     Init,
     Job,
     MeasuredRegistration,
+    Strip,
     align_pair,
     compare_contrasts,
     composed,
     computed_once,
     described_init,
     described_network,
+    described_strip,
     fuse,
     interpolation_mode,
     invert,
@@ -56,6 +58,7 @@ from scripts.registration import (
     predict,
     read_init,
     read_pair,
+    read_strip,
     refine_pair,
     reject_worse,
     save_registration,
@@ -160,6 +163,7 @@ def register(
     *,
     weights: FilePath = WEIGHTS,
     network: MSFBNet | None = None,
+    strip: Strip = "auto",
     init: FilePath | NDArray[np.floating] = "affine",
     refine: int = 0,
     fixed_mask: Image | None = None,
@@ -182,6 +186,7 @@ def register(
         moving: image that is warped.
         weights: file of the network's weights.
         network: network of `load_network`, instead of `weights`: saves loading it again for many pairs.
+        strip: where the brain is searched if there is no mask: `auto`, in whole heads; `yes`, in both scans; `no`.
         init: start of the registration: `affine`, `rigid`, `none`, the path of an ITK affine file, or a matrix
             `(4, 4)`, points of the fixed to points of the moving image, RAS mm.
         refine: number of optimization steps on the pair after the network, from 0.
@@ -213,7 +218,7 @@ def register(
         "init": init.tolist() if isinstance(init, np.ndarray) else described_init(os.fspath(init)),
         "volume": volume,
         "assume_ras": assume_ras,
-        "expects_skull_stripped": True,
+        "strip": described_strip(strip),
         "composite": False,
         "refine": steps,
         "seed": seed,
@@ -230,7 +235,7 @@ def register(
         fixed=_sources(fixed, fixed_mask, fixed_exclude, fixed_label, fixed_landmarks),
         moving=_sources(moving, moving_mask, moving_exclude, moving_label, moving_landmarks),
     )
-    pair = read_pair(job, volume, assume_ras)
+    pair = read_pair(job, volume, assume_ras, read_strip(strip))
     for read in pair.images:
         for warning in read.warnings:
             logger.warning("%s: %s", read.scan.path, warning)

@@ -4,7 +4,7 @@
 ITK's world is LPS. Its transforms pull back, as ours do, and of a composite the last one is applied first.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -147,8 +147,8 @@ def _from_itk(path: FilePath, transform: sitk.Transform) -> Transform:
     if transform.IsLinear():
         return _from_linear(path, transform)
     specific = transform.Downcast()
-    if isinstance(specific, sitk.CompositeTransform):
-        return Chain([_from_itk(path, part) for part in _parts(specific)])
+    if parts := _parts(specific):
+        return Chain([_from_itk(path, part) for part in parts])
     if isinstance(specific, sitk.DisplacementFieldTransform):
         return _from_field(path, specific)
     raise InputError(
@@ -180,9 +180,14 @@ def _from_field(path: FilePath, transform: sitk.DisplacementFieldTransform) -> F
     return field
 
 
-def _parts(composite: sitk.CompositeTransform) -> Iterator[sitk.Transform]:
-    for number in range(composite.GetNumberOfTransforms()):
-        yield composite.GetNthTransform(number)
+def _parts(transform: sitk.Transform) -> list[sitk.Transform]:
+    """The transforms that a composite is made of; none of any other kind."""
+    if not isinstance(transform, sitk.CompositeTransform):
+        return []
+    parts = [transform.GetNthTransform(number) for number in range(transform.GetNumberOfTransforms())]
+    # SimpleITK shows a MatrixOffsetTransformBase, as ITK-SNAP and greedy write affines, as a composite of itself.
+    of_itself = len(parts) == 1 and parts[0].IsLinear() and isinstance(parts[0].Downcast(), sitk.CompositeTransform)
+    return [] if of_itself else parts
 
 
 def _check_hdf5(path: FilePath, file: Path) -> None:
@@ -213,14 +218,12 @@ def _check_complete(path: FilePath, file: Path, transform: sitk.Transform) -> No
 
 
 def _count_groups(transform: sitk.Transform) -> int:
-    specific = transform.Downcast()
-    return 1 + (specific.GetNumberOfTransforms() if isinstance(specific, sitk.CompositeTransform) else 0)
+    return 1 + len(_parts(transform.Downcast()))
 
 
 def _count_numbers(transform: sitk.Transform) -> int:
-    specific = transform.Downcast()
-    if isinstance(specific, sitk.CompositeTransform):
-        return sum(_count_numbers(part) for part in _parts(specific))
+    if parts := _parts(transform.Downcast()):
+        return sum(_count_numbers(part) for part in parts)
     return len(transform.GetParameters()) + len(transform.GetFixedParameters())
 
 

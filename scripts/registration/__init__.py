@@ -4,6 +4,7 @@
 from scripts.registration.contrasts import compare_contrasts, print_pair_warnings, reject_worse
 from scripts.registration.fingerprint import described_init, described_network, json_sha256, source_digest
 from scripts.registration.jobs import registration_jobs, shared_jobs
+from scripts.registration.masks import Strip, described_strip, read_strip
 from scripts.registration.measuring import landmark_error, measure
 from scripts.registration.outcomes import Attempt, Outcomes
 from scripts.registration.pair import (
@@ -64,6 +65,7 @@ __all__ = [
     "PreparedPair",
     "Registration",
     "RegistrationTable",
+    "Strip",
     "advanced",
     "align_pair",
     "apply",
@@ -74,6 +76,7 @@ __all__ = [
     "convert",
     "described_init",
     "described_network",
+    "described_strip",
     "fuse",
     "interpolation_mode",
     "invert",
@@ -91,6 +94,7 @@ __all__ = [
     "print_warnings",
     "read_init",
     "read_pair",
+    "read_strip",
     "refine",
     "refine_pair",
     "registration_jobs",

@@ -14,13 +14,9 @@ from scripts.metrics import local_correlation
 from scripts.registration.measuring import label_overlap, landmark_error, regularity, similarity
 from scripts.registration.pair import PreparedPair, Registration, advanced
 from scripts.registration.steps import fuse
-from scripts.report import GOOD_MATCH
+from scripts.report import DIFFERENT_CONTRASTS, GOOD_MATCH
 from scripts.runtime import timed
 
-# Measured on 75 pairs of adults, infants, heads and patients, T1, T2, FLAIR, PD and maps of T1 to other contrasts, most
-# with labels. Scans of one contrast have a local correlation of 0.21 and more after the affine alignment, scans of two
-# at most 0.
-DIFFERENT = 0.05
 # What mutual information rises by, as a share of what LNCC rises by. Pairs of one contrast, whose labels all agree
 # better afterwards, have 0.16 and more. Of two contrasts, those whose labels agree less have at most 0.13; three FLAIR
 # that gained up to 0.05 of Dice have 0.10 to 0.15 and are given up.
@@ -35,7 +31,7 @@ def compare_contrasts(pair: PreparedPair) -> PreparedPair:
         shown = pair.foregrounds if pair.unknown is None else pair.foregrounds & ~pair.unknown
         correlation = local_correlation(torch.from_numpy(pair.image), torch.from_numpy(shown))
     warnings = pair.warnings
-    if correlation < DIFFERENT:  # false for NaN
+    if correlation < DIFFERENT_CONTRASTS:  # false for NaN
         warnings += (
             f"the two scans seem to be of different contrasts (local correlation {correlation:.2f} after the affine "
             "alignment), and the network registers scans of one contrast only",
@@ -76,6 +72,6 @@ def _is_worse(found: Mapping[str, float], correlation: float | None) -> bool:
     """Whether mutual information rose by less than a share of what LNCC rose by."""
     gain = found["lncc"] - found["lncc_before"]
     information = found["mutual_information"] - found["mutual_information_before"]
-    different = correlation is not None and correlation < DIFFERENT
+    different = correlation is not None and correlation < DIFFERENT_CONTRASTS
     least = LEAST_SHARE_OF_DIFFERENT if different else LEAST_SHARE
     return found["lncc"] < GOOD_MATCH and information < least * gain - NOTHING

@@ -157,6 +157,7 @@ def describe_affine(matrix: NDArray[np.float64]) -> dict[str, Any]:
 def _image_facts(image: LoadedImage, digest: str | None) -> dict[str, Any]:
     sha256 = None if image.scan.path == IN_MEMORY else digest
     facts = header_facts(image.scan) | {"sha256": sha256, "warnings": list(image.warnings)}
+    facts |= {"shows_head": image.shows_head, "mask_from": image.mask_from, "cuts": [cut.side for cut in image.cuts]}
     if image.excluded is not None:
         facts["excluded_ml"] = np.count_nonzero(image.excluded) * image.scan.grid.voxel_volume / 1000
     return facts

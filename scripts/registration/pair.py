@@ -20,6 +20,7 @@ from scripts.geometry import Affine, Chain, Field, Grid
 from scripts.io import FilePath, ImageSource, Scan
 
 ROLES = ("fixed", "moving")
+FROM_FILE = "file"  # where a mask is from
 
 Timings = Mapping[str, Mapping[str, float]]
 Digests = Mapping[str, str | None]  # SHA-256 of what a result depends on, by name; see `registration.fingerprint`
@@ -69,7 +70,9 @@ class LoadedImage:
     Attributes:
         scan: the image.
         foreground: `(X, Y, Z)` bool, where it shows something.
-        mask: `(X, Y, Z)` bool, on the scan's grid, with all that is excluded.
+        mask: `(X, Y, Z)` bool, on the scan's grid, with all that is excluded; None where the whole scan counts.
+        mask_from: `FROM_FILE`, or name and version of the program that found the mask; None without one.
+        shows_head: whether the scan shows a skull; None where a mask was given, so that nobody looked.
         excluded: `(X, Y, Z)` bool, where the scan does not count; None where all of it does.
         filled: `(X, Y, Z)` float32, the scan continued smoothly into what is excluded; None where nothing is.
         cuts: sides where it is cut off.
@@ -81,6 +84,8 @@ class LoadedImage:
     scan: Scan
     foreground: NDArray[np.bool_]
     mask: NDArray[np.bool_] | None = None
+    mask_from: str | None = None
+    shows_head: bool | None = None
     excluded: NDArray[np.bool_] | None = None
     filled: NDArray[np.float32] | None = None
     cuts: tuple[Cut, ...] = ()
@@ -92,6 +97,11 @@ class LoadedImage:
     def is_partly_unknown(self) -> bool:
         """Whether something is excluded or cut off."""
         return self.excluded is not None or bool(self.cuts)
+
+    @property
+    def found_mask(self) -> NDArray[np.bool_] | None:
+        """The mask, if it was found in the scan, and not given."""
+        return None if self.mask_from in (None, FROM_FILE) else self.mask
 
     @property
     def content(self) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results of a registration as files: a folder for each pair."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scripts.geometry import resample, value_outside
+from scripts.datasets import scale_intensity
+from scripts.geometry import Affine, resample, value_outside
 from scripts.io import (
     ASSUMED_RAS,
     IN_MEMORY,
@@ -20,7 +21,7 @@ from scripts.io import (
     whole_folder,
     write_json,
 )
-from scripts.registration.pair import MeasuredRegistration, Registration, advanced
+from scripts.registration.pair import ROLES, MeasuredRegistration, Registration, advanced
 from scripts.report import COPIES, Input, registration_report, reuse_commands
 from scripts.runtime import timed
 from scripts.spatial import warp
@@ -33,6 +34,8 @@ OUTPUTS = (
     "inverse_warp.nii.gz",
     "affine.mat",
     "transform.h5",
+    "fixed_mask.nii.gz",
+    "moving_mask.nii.gz",
     "report.html",
     *COPIES.values(),  # the report's commands write them
     LAST,
@@ -52,8 +55,9 @@ def save_registration(registration: MeasuredRegistration, folder: Path, composit
 
     `moved.nii.gz`, the moving image in the fixed space, in the moving image's data type; `warp.nii.gz` and
     `inverse_warp.nii.gz`, ITK vector fields on the fixed and the moving image's own grid, the affine map in them;
-    `affine.mat` (ITK); `metrics.json` and `report.html`. What an earlier registration has left under these names, and
-    this one does not write, is removed; other files in the folder stay.
+    `affine.mat` (ITK); `fixed_mask.nii.gz` and `moving_mask.nii.gz`, brain masks that were found; `metrics.json` and
+    `report.html`. What an earlier registration has left under these names, and this one does not write, is removed;
+    other files in the folder stay.
 
     Args:
         registration: the results.
@@ -93,6 +97,9 @@ def _write_transforms(target: Path, registration: Registration, composite: bool)
     save_affine(target / "affine.mat", registration.affine)
     if composite:
         save_composite(target / "transform.h5", registration.affine, registration.deformation)
+    for role, image in zip(ROLES, registration.images, strict=True):
+        if image.found_mask is not None:
+            save_image(target / f"{role}_mask.nii.gz", image.found_mask, image.scan.affine)
 
 
 def _write_report(path: Path, registration: Registration, folder: Path, metrics: Mapping[str, Any]) -> None:
@@ -106,4 +113,14 @@ def _write_report(path: Path, registration: Registration, folder: Path, metrics:
     in_files = all(scan.path != IN_MEMORY for scan in scans)
     commands = reuse_commands(fixed_input, moving_input, folder) if in_files else []
     spacing = float(registration.grid.spacing[0])
-    registration_report(path, fixed, before, moved, field.numpy(), metrics, commands, spacing)
+    heads = dict(_heads(registration))
+    registration_report(path, fixed, before, moved, field.numpy(), metrics, commands, spacing, heads)
+
+
+def _heads(registration: Registration) -> Iterator[tuple[str, tuple[NDArray[np.float32], NDArray[np.bool_]]]]:
+    """The scans whose brain was found, with it, on the network's grid."""
+    for role, image, matrix in zip(ROLES, registration.images, (np.eye(4), registration.affine), strict=True):
+        if image.found_mask is not None:
+            scan, transform = image.scan, Affine(matrix)
+            head = resample(scale_intensity(scan.array), scan.affine, registration.grid, transform)
+            yield role, (head, resample(image.found_mask, scan.affine, registration.grid, transform, "nearest"))

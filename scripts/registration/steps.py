@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scripts.datasets import find_cuts, foreground, looks_skull_stripped, scale_intensity
-from scripts.geometry import Affine, Chain, Field, align, as_field, has_one_scale, network_grid, resample
+from scripts.geometry import Affine, Chain, Field, Grid, align, as_field, has_one_scale, network_grid, resample
 from scripts.io import read_label, read_scan, read_scan_and_mask, read_transform
 from scripts.registration.filling import predict_around
 from scripts.registration.fingerprint import source_digests
 from scripts.registration.landmarks import with_landmarks
-from scripts.registration.masks import check_mask
+from scripts.registration.masks import INSTALL, Strip, brain_finder, check_mask, find_brain
 from scripts.registration.outcomes import Attempt
 from scripts.registration.pair import (
+    FROM_FILE,
     AlignedPair,
     Failure,
     ImageSources,
@@ -45,16 +46,14 @@ from scripts.runtime import InputError, timed
 Init = Literal["affine", "rigid"] | NDArray[np.floating]
 
 
-def read_pair(
-    job: Job, volume: int | None = None, assume_ras: bool = False, expects_skull_stripped: bool = True
-) -> LoadedPair:
+def read_pair(job: Job, volume: int | None = None, assume_ras: bool = False, strip: Strip = "auto") -> LoadedPair:
     """Read and check the images of a job.
 
     Args:
         job: the images.
         volume: index of the volume to take of an image with several, from 0.
         assume_ras: take images whose header says nothing of their orientation as RAS.
-        expects_skull_stripped: warn of whole heads that come without a mask.
+        strip: where the brain is searched if there is no mask: in whole heads, in all scans, or in none.
 
     Raises:
         InputError: for whatever is wrong with the files.
@@ -63,7 +62,7 @@ def read_pair(
     with timed(timings, "load"):
         digests = source_digests(job)  # before reading: a file that is replaced meanwhile has another one afterwards
         fixed, moving = (
-            _read_image(files, role, volume, assume_ras, expects_skull_stripped)
+            _read_image(files, role, volume, assume_ras, strip)
             for role, files in (("fixed", job.fixed), ("moving", job.moving))
         )
         return with_landmarks(LoadedPair(job=job, fixed=fixed, moving=moving, timings=timings, digests=digests))
@@ -235,32 +234,31 @@ def predict_pair(engine: SupervisedEvaluator, pair: PreparedPair | Failure) -> P
     return engine.state.output
 
 
-def _read_image(
-    files: ImageSources, role: str, volume: int | None, assume_ras: bool, expects_skull_stripped: bool
-) -> LoadedImage:
-    mask = filled = label = None
-    stripped = True
+def _read_image(files: ImageSources, role: str, volume: int | None, assume_ras: bool, strip: Strip) -> LoadedImage:
+    label = shows_head = mask_from = None
+    mask: NDArray[np.bool_] | None = None
     if files.mask is not None:
         scan, read = read_scan_and_mask(files.image, files.mask, volume, assume_ras)
-        mask = read.array
+        mask, mask_from = read.array, FROM_FILE
         warnings = [*scan.warnings, *read.warnings]
         check_mask(scan, read)
     else:
         scan = read_scan(files.image, volume, assume_ras)
         warnings = [*scan.warnings]
-        stripped = looks_skull_stripped(scan.array, scan.affine)
-        if expects_skull_stripped and not stripped:
-            warnings.append(
-                "not skull-stripped, as it seems, while the network was trained on skull-stripped brains; "
-                f"strip it with HD-BET or SynthStrip, or give --{role}_mask"
-            )
     excluded, found = read_excluded(files.exclude, scan, mask, assume_ras)
     warnings += found
-    if excluded is not None:
-        filled = without_region(scan.array, excluded, mask)
-        mask = None if mask is None else mask | excluded
+    if mask is None:
+        content = scan.array if excluded is None else without_region(scan.array, excluded, None)
+        shows_head = not looks_skull_stripped(content, scan.affine)
+        if strip == "yes" or (strip == "auto" and shows_head):
+            mask, found = _brain(content, scan.grid, role)
+            mask_from = None if mask is None else brain_finder()
+            warnings += found
+    filled = None if excluded is None else without_region(scan.array, excluded, mask)
+    if mask is not None and excluded is not None:
+        mask = mask | excluded
     inside = foreground(scan.array if filled is None else filled, mask)
-    cuts = find_cuts(scan.array, scan.affine, inside, stripped)
+    cuts = find_cuts(scan.array, scan.affine, inside, mask is not None or not shows_head)
     for cut in cuts:
         warnings.append(
             f"cut off at its {cut.side}, where {cut.area:.0f} cm² of it meet the border of the volume; what lies "
@@ -274,9 +272,23 @@ def _read_image(
         scan=scan,
         foreground=inside,
         mask=mask,
+        mask_from=mask_from,
+        shows_head=shows_head,
         excluded=excluded,
         filled=filled,
         cuts=cuts,
         label=label,
         warnings=tuple(warnings),
     )
+
+
+def _brain(image: NDArray[np.float32], grid: Grid, role: str) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:
+    """The brain in an image, or why there is none."""
+    finder = brain_finder()
+    if finder is None:
+        return None, (
+            "not skull-stripped, as it seems, while the network was trained on skull-stripped brains; its brain is "
+            f"found after `{INSTALL}`, or give --{role}_mask",
+        )
+    mask = find_brain(image, grid)
+    return mask, () if mask is not None else (f"{finder} found no brain in it; give --{role}_mask",)

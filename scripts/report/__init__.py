@@ -8,10 +8,11 @@ from scripts.report.commands import COPIES, Input, Reuse, reuse_commands
 from scripts.report.curve import loss_curve
 from scripts.report.learning import learning_curves
 from scripts.report.page import registration_report
-from scripts.report.verdict import GOOD_MATCH, judge
+from scripts.report.verdict import DIFFERENT_CONTRASTS, GOOD_MATCH, judge
 
 __all__ = [
     "COPIES",
+    "DIFFERENT_CONTRASTS",
     "GOOD_MATCH",
     "Input",
     "Reuse",

@@ -16,8 +16,15 @@ from numpy.typing import NDArray
 from scripts.io import scan_name, write_complete
 from scripts.report.charts import color_scale, histogram
 from scripts.report.commands import Reuse
-from scripts.report.panels import FOREGROUND, panels
-from scripts.report.tables import inputs_table, key_metrics, metrics_table, timings_table, versions_table
+from scripts.report.panels import FOREGROUND, outline_panel, panels
+from scripts.report.tables import (
+    findings_table,
+    inputs_table,
+    key_metrics,
+    metrics_table,
+    timings_table,
+    versions_table,
+)
 
 _ASSETS = Path(__file__).parent
 _VERDICTS = {"pass": ("✓", "Pass"), "look": ("!", "Look"), "fail": ("✗", "Fail")}
@@ -32,6 +39,7 @@ def registration_report(
     metrics: Mapping[str, Any],
     commands: Sequence[Reuse],
     spacing: float = 1.0,
+    heads: Mapping[str, tuple[NDArray[np.float32], NDArray[np.bool_]]] | None = None,
 ) -> None:
     """Write the report: verdict, pictures in three planes, metrics, headers, and commands that reuse the warp.
 
@@ -47,6 +55,7 @@ def registration_report(
         metrics: content of metrics.json; an entry that is missing or None is left out or shown as a dash.
         commands: commands to show, see `reuse_commands`.
         spacing: edge length of the grid's cubic voxels, mm.
+        heads: whole heads whose brain was found: by role, the scan `(X, Y, Z)` in [0, 1] and the mask.
 
     Raises:
         ValueError: if shapes do not fit each other, or `metrics["verdict"]` is not pass, look or fail.
@@ -63,6 +72,8 @@ def registration_report(
         **panels(fixed, before, moved, field),
         "scale": color_scale(),
         "histogram": histogram(spacing * np.linalg.norm(field[:, fixed > FOREGROUND], axis=0)),
+        "findings": findings_table(metrics),
+        "heads": "\n".join(_head_section(role, *head) for role, head in (heads or {}).items()),
         "tiles": key_metrics(metrics),
         "metrics": metrics_table(metrics),
         "inputs": inputs_table(metrics),
@@ -98,6 +109,14 @@ def _head(metrics: Mapping[str, Any]) -> dict[str, str]:
         "moving_name": escape(moving_name),
         "reasons": "".join(f"<li>{escape(reason)}</li>" for reason in metrics["reasons"]),
     }
+
+
+def _head_section(role: str, head: NDArray[np.float32], brain: NDArray[np.bool_]) -> str:
+    return (
+        f'<section class="card"><h2>Brain found in the {role} scan</h2><p class="muted">The line should follow the '
+        "outline of the brain. Where it cuts off brain, or takes in what is around, give a mask of your own "
+        f'(--{role}_mask).</p><div class="planes">\n{outline_panel(head, brain)}\n</div></section>'
+    )
 
 
 def _command(index: int, command: Reuse) -> str:

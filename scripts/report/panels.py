@@ -13,6 +13,7 @@ from scripts.report.pictures import (
     gray_picture,
     grid_picture,
     jacobian_picture,
+    outline_picture,
 )
 from scripts.report.sections import Section, best_sections, deformed_grid
 from scripts.spatial import jacobian_determinant
@@ -27,6 +28,7 @@ _NAMES = {
     "edges": "edges of the fixed scan on the moved one",
     "grid": "grid deformed by the registration",
     "jacobian": "local change of volume",
+    "outline": "outline of the brain that was found",
 }
 _COMPARED = ("fixed", "before", "after")  # images that the reader switches between, in one place
 
@@ -50,6 +52,18 @@ def panels(fixed: NDArray, before: NDArray, moved: NDArray, field: NDArray) -> d
     for name in ("checkerboard", "edges", "grid", "jacobian"):
         rows[name] = [_figure(section, _picture(section, pictures, name)) for section, pictures in drawn]
     return {name: "\n".join(figures) for name, figures in rows.items()}
+
+
+def outline_panel(head: NDArray, brain: NDArray[np.bool_]) -> str:
+    """A row of three pictures: the outline of a brain mask on a whole head.
+
+    Args:
+        head: the scan, `(X, Y, Z)` in [0, 1], RAS axes, cubic voxels.
+        brain: its brain mask, the same shape.
+    """
+    sections = best_sections(brain, brain | (head > FOREGROUND))
+    drawn = [(section, outline_picture(section.cut(head), section.cut(brain))) for section in sections]
+    return "\n".join(_figure(section, _picture(section, {"outline": picture}, "outline")) for section, picture in drawn)
 
 
 def section_determinant(section: Section, field: NDArray[np.float32]) -> NDArray[np.float32]:

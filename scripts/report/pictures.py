@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy.ndimage import gaussian_gradient_magnitude, gaussian_laplace
+from scipy.ndimage import binary_erosion, gaussian_gradient_magnitude, gaussian_laplace
 
 from scripts.report.style import AMBER, BLUE, DIM_DIVERGING, DIVERGING, GRAY, MAGENTA
 
@@ -22,6 +22,7 @@ LARGEST_CHANGE = 3.0  # the color scale ends at three times the volume, and at a
 _SQUARE = 16  # voxels along the edge of a checkerboard square
 _BLUR = 1.2  # voxels: standard deviation of the Gaussian before edges are found
 _SLOPE = 0.05  # intensity per voxel that an edge has at least: tissue borders are steeper, noise is not
+_OUTLINE = 2  # pixels: width of the outline of a mask
 _SUPERSAMPLING = 2  # lines are drawn at this many times the size, then reduced
 _QUALITY = 85  # of the JPEG images, 1 to 95
 
@@ -41,6 +42,14 @@ def edges_picture(fixed: NDArray, moved: NDArray) -> Image.Image:
     """Edges of the fixed image drawn over the moved one, which is darkened; both are in [0, 1]."""
     pixels = GRAY(_enlarged(0.75 * moved))[..., :3]
     pixels[edges(_enlarged(fixed), _BLUR * SCALE, _SLOPE / SCALE)] = to_rgb(AMBER)
+    return _rgb_image(pixels)
+
+
+def outline_picture(image: NDArray, mask: NDArray[np.bool_]) -> Image.Image:
+    """The outline of a mask drawn on an image in [0, 1]."""
+    pixels = GRAY(_enlarged(image))[..., :3]
+    inside = _enlarged(mask) > 0.5
+    pixels[inside & ~binary_erosion(inside, iterations=_OUTLINE)] = to_rgb(AMBER)
     return _rgb_image(pixels)
 
 

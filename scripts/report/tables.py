@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from scripts.metrics import BEFORE, METRICS, NOTHING, Metric
+from scripts.report.findings import findings
 
 # The metrics of a registration, in the order of the table.
 _SHOWN = (
@@ -112,6 +113,11 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
 def _reached(rejected: Mapping[str, Any]) -> str:
     known = [(METRICS[name], rejected[name]) for name in ("lncc", "dice", "hd95", "tre") if name in rejected]
     return ", ".join(f"{metric.title} {metric.text(value)} {metric.unit}".strip() for metric, value in known)
+
+
+def findings_table(metrics: Mapping[str, Any]) -> str:
+    """Table of what the scans were found to be, and what was done about it."""
+    return _table(("", "Found", "Done about it"), findings(metrics))
 
 
 def inputs_table(metrics: Mapping[str, Any]) -> str:

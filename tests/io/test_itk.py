@@ -56,6 +56,19 @@ def test_affines_of_itk_send_points_where_itk_does(tmp_path: Path, name: str, en
         np.testing.assert_allclose(ours((point * LPS)[None])[0] * LPS, itk.TransformPoint(point), atol=1e-9)
 
 
+def test_affine_of_itk_snap_is_read(tmp_path: Path) -> None:
+    """`MatrixOffsetTransformBase`, which greedy and c3d_affine_tool write too: x -> M (x - c) + c + t, in LPS."""
+    path = tmp_path / "snap.txt"
+    path.write_text(
+        "#Insight Transform File V1.0\n#Transform 0\nTransform: MatrixOffsetTransformBase_double_3_3\n"
+        "Parameters: 1 0 0 0 2 0 0 0 1 5 6 7\nFixedParameters: 0 10 0\n"
+    )
+    ours = read_transform(path)
+    assert isinstance(ours, Affine)
+    # (1, 3, 2) in LPS: y is 2 * (3 - 10) + 10 + 6 = 2
+    np.testing.assert_allclose(ours(np.array([[1.0, 3.0, 2.0]]) * LPS), np.array([[6.0, 2.0, 9.0]]) * LPS)
+
+
 def test_composite_applies_the_affine_after_the_field(
     tmp_path: Path, matrix: np.ndarray, residual: Transform, points: np.ndarray, fixed: Grid
 ) -> None:

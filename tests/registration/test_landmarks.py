@@ -112,7 +112,7 @@ def loaded(tmp_path: Path, noise: Callable) -> Callable[..., LoadedPair]:
                 sources[role] = ImageSources(image=str(image), landmarks=str(path))
             else:
                 sources[role] = ImageSources(image=str(image), landmarks=given)
-        return read_pair(Job(name="pair", folder="", **sources), expects_skull_stripped=False)
+        return read_pair(Job(name="pair", folder="", **sources), strip="no")
 
     return read
 
@@ -147,7 +147,7 @@ def test_arrays_and_keypoints_are_matched_by_row(loaded: Callable, tmp_path: Pat
     assert loaded(fixed=values, moving=values).landmarks["matched_by"] == "row"
     (tmp_path / "keypoints.csv").write_text("1,2,3\n4,5,6\n")
     files = ImageSources(image=pair.fixed.scan.path, keypoints=str(tmp_path / "keypoints.csv"))
-    learned = read_pair(Job(name="pair", folder="", fixed=files, moving=files), expects_skull_stripped=False)
+    learned = read_pair(Job(name="pair", folder="", fixed=files, moving=files), strip="no")
     assert learned.landmarks == {"matched_by": "row", "count": 2, "left_out": {"fixed": [], "moving": []}}
     voxels = load_keypoints(tmp_path / "keypoints.csv").numpy()
     np.testing.assert_array_equal(learned.fixed.landmarks, voxels * [2, 1, 1])  # mm

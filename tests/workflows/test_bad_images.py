@@ -124,7 +124,7 @@ def test_odd_image_is_registered_and_warned_of(
 ) -> None:
     spoil, options, warning = ODD_IMAGES[kind]
     spoil(images["moving"])
-    metrics = register(images["fixed"], images["moving"], tmp_path / "out", expects_skull_stripped=False, **options)
+    metrics = register(images["fixed"], images["moving"], tmp_path / "out", strip="no", **options)
     warnings = [found for found in metrics["moving"]["warnings"] if warning and warning in found]
     assert len(warnings) == bool(warning)
     assert metrics["fixed"]["warnings"] == []

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from scripts.networks import MSFBNet
+from scripts.registration import steps
 
 pytestmark = pytest.mark.usefixtures("keep_any_deformation")
 
@@ -139,16 +140,33 @@ def test_a_second_run_gives_the_same_bytes(register: Callable, pair: tuple[Path,
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_whole_heads_are_warned_of(register: Callable, save_scan: Callable, blob: Callable, tmp_path: Path) -> None:
-    """Heads of 18 x 25 x 14 cm, larger than a brain."""
+def test_brain_that_is_found_in_a_head_is_a_mask_and_saved(
+    register: Callable, save_scan: Callable, blob: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heads of 18 x 25 x 14 cm, larger than a brain; the brain is what a mask of half their size would leave."""
     affine = np.diag([8.0, 8.0, 8.0, 1.0]) @ AFFINE
     pair = [save_scan(f"{name}.nii.gz", blob((28, 33, 25), seed), affine) for seed, name in enumerate("FM")]
     options = {"network_spacing": 8}
-    warned = register(*pair, tmp_path / "a", **options)
-    assert all("HD-BET or SynthStrip" in warned[role]["warnings"][0] for role in ("fixed", "moving"))
-    assert register(*pair, tmp_path / "b", expects_skull_stripped=False, **options)["fixed"]["warnings"] == []
-    masked = register(*pair, tmp_path / "c", fixed_mask=pair[0], **options)
-    assert not any("SynthStrip" in warning for warning in masked["fixed"]["warnings"])
+    brain = np.zeros((28, 33, 25), np.uint8)
+    brain[7:21, 8:25, 6:19] = 1
+    monkeypatch.setattr(steps, "find_brain", lambda image, grid: brain > 0)
+    monkeypatch.setattr(steps, "brain_finder", lambda: "finder 1.0")
+    found = register(*pair, tmp_path / "found", **options)
+    assert found["fixed"]["mask_from"] == found["moving"]["mask_from"] == "finder 1.0"
+    for role, scan in zip(("fixed", "moving"), pair, strict=True):
+        saved = nib.load(tmp_path / "found" / f"{role}_mask.nii.gz")
+        np.testing.assert_array_equal(saved.dataobj, brain)
+        np.testing.assert_allclose(saved.affine, nib.load(scan).affine)
+    assert "Brain found in the moving scan" in (tmp_path / "found" / "report.html").read_text()
+    masks = {f"{role}_mask": save_scan(f"{role}-mask.nii.gz", brain, affine) for role in ("fixed", "moving")}
+    register(*pair, tmp_path / "given", **masks, **options)
+    for folder in ("found", "given"):
+        assert (tmp_path / folder / "fixed_mask.nii.gz").exists() == (folder == "found")
+    warps = [voxels(tmp_path / folder / "warp.nii.gz") for folder in ("found", "given")]
+    np.testing.assert_array_equal(*warps)
+    whole = register(*pair, tmp_path / "found", strip="no", **options)
+    assert whole["fixed"]["warnings"] == [] and whole["fixed"]["shows_head"]
+    assert not (tmp_path / "found" / "fixed_mask.nii.gz").exists()
 
 
 # --- nothing half written -------------------------------------------------------------------------------------------
