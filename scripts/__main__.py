@@ -52,8 +52,8 @@ def register(
     Writes the moved image, the transform in both directions, metrics and a report; defaults: configs/inference.json.
 
     Args:
-        fixed: fixed image, which stays as it is (NIfTI or .mgz).
-        moving: moving image, which is warped to the fixed one (NIfTI or .mgz).
+        fixed: fixed image, which stays as it is (NIfTI or .mgz), or mni152, the ICBM152 template.
+        moving: moving image, which is warped to the fixed one (NIfTI or .mgz), or mni152.
         pairs: CSV (any separator) or JSON list of pairs, instead of --fixed and --moving.
         dataset_dir: folder of a Learn2Reg dataset, instead of --fixed and --moving.
         section: list of pairs in the dataset's JSON file; its validation pairs if not given.
@@ -97,7 +97,7 @@ def apply(
         transform: transform file (ITK or DISPVECT field; ITK .mat, .tfm, .h5), or several with commas between: the
             first is applied first to the reference's points, as with antsApplyTransforms -t warp -t affine.
         input: image, 4-D series or label map in the moving space, or several with commas between.
-        reference: image that gives the grid.
+        reference: image that gives the grid, or mni152, the ICBM152 template.
         output: image to write (.nii, .nii.gz); for several inputs a folder.
         interpolation: linear, nearest, or auto: nearest for labels, linear for intensities, an error if unclear.
         inverse: invert the transform; the reference is then in the moving space.

@@ -12,7 +12,7 @@ from typing import Any
 import torch.distributed as dist
 
 from scripts.datasets import validation_pairs
-from scripts.io import cells_by_column, check_is_text, read_csv, read_json, scan_name, source_name
+from scripts.io import cells_by_column, check_is_text, image_path, read_csv, read_json, scan_name, source_name
 from scripts.registration.fingerprint import settings_digests, source_digest, source_digests
 from scripts.registration.pair import ROLES, Digests, ImageSources, Job
 from scripts.runtime import InputError, rank, share
@@ -38,6 +38,7 @@ def registration_jobs(
     Args:
         output_dir: folder for the results.
         files: paths for a single pair, by `fixed`, `moving`, `fixed_mask`, `moving_label` and so on; None if not given.
+            The images may be `mni152`, the template, here as in `pairs`.
         pairs: CSV file with these names as header, or JSON file with a list of objects with these keys. Paths are
             relative to the file. An optional `name` names the folder, by default `FIXED_MOVING`.
         dataset_dir: Learn2Reg dataset.
@@ -54,7 +55,7 @@ def registration_jobs(
     for option, value in {**files, "pairs": pairs, "dataset_dir": dataset_dir}.items():
         if value is not None:
             check_is_text(value, option)
-    given = {name: str(path) for name, path in files.items() if path is not None}
+    given = {name: str(path) for name, path in _with_template(files).items() if path is not None}
     if sum((bool(given), pairs is not None, dataset_dir is not None)) != 1 or (given and not set(ROLES) <= set(given)):
         raise InputError("give either --fixed and --moving, or --pairs, or --dataset_dir")
     if given:
@@ -95,6 +96,11 @@ def _job(fixed: ImageSources, moving: ImageSources, folder: Callable[[str], str]
     return Job(name=name, folder=folder(name), fixed=fixed, moving=moving)
 
 
+def _with_template(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a pair, the template's file in the place of its name."""
+    return {name: image_path(value) if name in ROLES else value for name, value in values.items()}
+
+
 def _image_files(paths: Mapping[str, str], role: str) -> ImageSources:
     return ImageSources(image=paths[role], **{extra: paths.get(f"{role}_{extra}") or None for extra in _EXTRAS})
 
@@ -113,7 +119,7 @@ def _listed_jobs(file: Path, folder: Callable[[str], str]) -> list[Job]:
         unknown = [str(name) for name in row if name not in _COLUMNS]
         if unknown:
             raise InputError(f"{file}: unknown column {unknown[0]!r}; the columns are {', '.join(_COLUMNS)}")
-        values = {name: str(value).strip() for name, value in row.items() if value}
+        values = _with_template({name: str(value).strip() for name, value in row.items() if value})
         missing = [role for role in ROLES if not values.get(role)]
         if missing:
             raise InputError(f"{file}: pair {number} has no '{missing[0]}' image; correct it")

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 _TEMPLATES: tuple[tuple[str, str, str, Callable[[str], str]], ...] = (
     (
         "This tool",
-        "From the bundle's folder. Images, label maps (values stay exact) and 4-D series; inverse_warp.nii.gz, beside"
-        " the warp, maps images of the fixed space into the moving one.",
-        "python -m scripts apply --transform $WARP --input $MOVING --reference $FIXED --output moved_again.nii.gz",
+        "From the bundle's folder. Images, label maps (values stay exact) and 4-D series. The second command goes the"
+        " other way: it brings the fixed image, or whatever lies in its space, onto the moving one.",
+        "python -m scripts apply --transform $WARP --input $MOVING --reference $FIXED --output moved_again.nii.gz\n"
+        "python -m scripts apply --transform $INVERSE --input $FIXED --reference $MOVING --output fixed_moved.nii.gz",
         shlex.quote,
     ),
     (
@@ -106,6 +107,8 @@ class Reuse:
 def reuse_commands(fixed: Input, moving: Input, folder: str | os.PathLike[str]) -> list[Reuse]:
     """Commands that resample an image of the moving space on the fixed image's grid, by `folder/warp.nii.gz`.
 
+    Those of this tool also go the other way, by `folder/inverse_warp.nii.gz`.
+
     Paths are made absolute, so the commands run from any folder. Results go to the folder that they run in. Where other
     tools cannot take a file as it is, a command before theirs writes a copy into `folder`, which they then take.
 
@@ -118,7 +121,7 @@ def reuse_commands(fixed: Input, moving: Input, folder: str | os.PathLike[str]) 
         One entry for each tool.
     """
     folder = Path(os.path.abspath(folder))
-    names = {"WARP": str(folder / "warp.nii.gz")}
+    names = {"WARP": str(folder / "warp.nii.gz"), "INVERSE": str(folder / "inverse_warp.nii.gz")}
     notes, copies = [], []
     for role, image in (("fixed", fixed), ("moving", moving)):
         path = os.path.abspath(image.path)
@@ -129,7 +132,7 @@ def reuse_commands(fixed: Input, moving: Input, folder: str | os.PathLike[str]) 
             copies.append(shlex.join(["python", "-c", _copy_code(image), path, copy]))
     option = "" if fixed.affine is None and moving.affine is None else " --assume_ras"
     first, *others = (Reuse(tool, note, _filled(text, names, quote)) for tool, note, text, quote in _TEMPLATES)
-    first = replace(first, text=first.text + option)
+    first = replace(first, text="\n".join(line + option for line in first.text.splitlines()))
     if not copies:
         return [first, *others]
     note = f"To be run first: the commands below take the copies ({'; '.join(notes)})."

@@ -68,6 +68,7 @@ def registration_report(
         "inputs": inputs_table(metrics),
         "timings": timings_table(metrics),
         "versions": versions_table(metrics),
+        "directions": "\n".join(_directions(metrics)),
         "commands": "\n".join(_command(index, command) for index, command in enumerate(commands)),
     }
     page = Template(_asset("report.html")).substitute(parts)
@@ -98,6 +99,19 @@ def _head(metrics: Mapping[str, Any]) -> dict[str, str]:
         "moving_name": escape(moving_name),
         "reasons": "".join(f"<li>{escape(reason)}</li>" for reason in metrics["reasons"]),
     }
+
+
+def _directions(metrics: Mapping[str, Any]) -> list[str]:
+    """Which scan each warp moves, as list items."""
+    paths = [metrics[role]["path"] for role in ("fixed", "moving")]
+    fixed, moving = (
+        f"{escape(name)} ({role})" for name, role in zip(scan_names(*paths), ("fixed", "moving"), strict=True)
+    )
+    items = []
+    for file, source, target, role in (("warp", moving, fixed, "moving"), ("inverse_warp", fixed, moving, "fixed")):
+        use = ": use it to move an atlas of the template onto your scan" if "template" in metrics[role] else ""
+        items.append(f"<li><b>{file}.nii.gz</b> brings images and label maps of {source} onto {target}{use}.</li>")
+    return [*items, "<li>Points go the other way: warp.nii.gz maps points of the fixed to the moving scan.</li>"]
 
 
 def _command(index: int, command: Reuse) -> str:
