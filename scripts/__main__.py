@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Literal
 
 from scripts.bundle_run import run_bundle
@@ -19,6 +20,7 @@ from scripts.signals import end_on_signals
 
 TRAIN = "configs/train.json"
 INFERENCE = "configs/inference.json"
+BIDS = "configs/datasets/bids.yaml"
 
 
 def register(
@@ -82,6 +84,41 @@ def register(
     run_bundle("inference", INFERENCE, **given)
 
 
+def bids(
+    bids_dir: str,
+    output_dir: str,
+    analysis_level: Literal["participant"],
+    participant_label: list[str] | None = None,
+    to: str = "mni152",
+    suffix: str = "T1w",
+    weights: str | None = None,
+    refine: int | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Register the scans of a BIDS dataset, and write BIDS derivatives.
+
+    The same command again does what is missing or has changed.
+
+    Args:
+        bids_dir: root of the dataset.
+        output_dir: root of the derivatives.
+        analysis_level: level of the analysis, as every BIDS app asks for it.
+        participant_label: labels of the subjects, with blanks or commas between; all if not given.
+        to: fixed image: mni152, a file, or a session, to which the other sessions of the same subject are registered.
+        suffix: suffix of the scans.
+        weights: file of the network's weights.
+        refine: number of optimization steps on each pair after the network, from 0.
+        workers: number of processes that read and align pairs beside the network, from 0.
+        device: device that computes: cpu, cuda, cuda:1 and so on.
+        threads: number of CPU threads, from 1.
+    """
+    given = {name: value for name, value in locals().items() if value is not None and name != "analysis_level"}
+    _check_place()
+    run_bundle("inference", [INFERENCE, BIDS], **given)
+
+
 def apply(
     transform: str,
     input: str,
@@ -103,10 +140,7 @@ def apply(
         inverse: invert the transform; the reference is then in the moving space.
         assume_ras: take files without orientation (no sform, no qform) as RAS.
     """
-    given = dict(locals())
-    from scripts.registration import apply as run
-
-    run(**given)
+    resolve_name("scripts.registration:apply")(**locals())
 
 
 def points(
@@ -129,10 +163,7 @@ def points(
         inverse: invert the transform, for landmarks of the moving space; or give inverse_warp.nii.gz.
         assume_ras: take a field without orientation (no sform, no qform) as RAS.
     """
-    given = dict(locals())
-    from scripts.registration import points as run
-
-    run(**given)
+    resolve_name("scripts.registration:points")(**locals())
 
 
 def convert(
@@ -155,9 +186,7 @@ def convert(
         moving: moving image, which the formats fsl, learn2reg and monai need.
         assume_ras: take files without orientation (no sform, no qform) as RAS.
     """
-    from scripts.registration import convert as run
-
-    run(transform=transform, output=output, to=to, source=source, fixed=fixed, moving=moving, assume_ras=assume_ras)
+    resolve_name("scripts.registration:convert")(**locals())
 
 
 def jacobian(transform: str, output: str, reference: str | None = None, assume_ras: bool = False) -> None:
@@ -169,9 +198,7 @@ def jacobian(transform: str, output: str, reference: str | None = None, assume_r
         reference: image that gives the grid, where the transform has none of its own.
         assume_ras: take files without orientation (no sform, no qform) as RAS.
     """
-    from scripts.registration import jacobian as run
-
-    run(transform=transform, output=output, reference=reference, assume_ras=assume_ras)
+    resolve_name("scripts.registration:jacobian")(**locals())
 
 
 def compare(
@@ -203,11 +230,8 @@ def compare(
         config_file: config of the network, or several with commas between.
         threads: number of CPU threads, from 1.
     """
-    given = dict(locals())
     _check_place()
-    from scripts.evaluation import compare as run
-
-    run(**given)
+    resolve_name("scripts.evaluation:compare")(**locals())
 
 
 def exports(
@@ -223,11 +247,8 @@ def exports(
         config_file: config of the network, or several with commas between.
         threads: number of CPU threads, from 1.
     """
-    given = dict(locals())
     _check_place()
-    from scripts.release.exports import exports as run
-
-    run(**given)
+    resolve_name("scripts.release.exports:exports")(**locals())
 
 
 def samples(label_dir: str, output: str, count: int = 12, seed: int = 0) -> None:
@@ -239,10 +260,7 @@ def samples(label_dir: str, output: str, count: int = 12, seed: int = 0) -> None
         count: number of pairs, from 1.
         seed: seed of all random numbers, from 0.
     """
-    given = dict(locals())
-    from scripts.report.samples import samples as run
-
-    run(**given)
+    resolve_name("scripts.report.samples:samples")(**locals())
 
 
 def safetensors(weights: str, output: str) -> None:
@@ -252,9 +270,7 @@ def safetensors(weights: str, output: str) -> None:
         weights: file of the network's weights (.pt).
         output: file to write (.safetensors); every --weights takes it.
     """
-    from scripts.io import write_safetensors
-
-    write_safetensors(weights, output)
+    resolve_name("scripts.io:write_safetensors")(**locals())
 
 
 def bundle(output_dir: str) -> None:
@@ -264,9 +280,7 @@ def bundle(output_dir: str) -> None:
         output_dir: new folder, for models/NAME and ci/unit_tests.
     """
     _check_place()
-    from scripts.release.packaging import package
-
-    package(output_dir)
+    resolve_name("scripts.release.packaging:package")(**locals())
 
 
 def benchmark(
@@ -297,21 +311,20 @@ def benchmark(
     """
     given = {name: value for name, value in locals().items() if name != "what"}
     _check_place()
-    from scripts.evaluation import benchmark_training as run
-
-    run(**given)
+    resolve_name("scripts.evaluation:benchmark_training")(**given)
 
 
 def demo() -> None:
     """Make small virtual brains, train on them, evaluate, register a pair: some minutes on two CPU cores."""
     _check_place()
     os.environ.update(short_waiting())  # before torch is loaded
-    from scripts.demo import demo as run
-
-    run()
+    resolve_name("scripts.demo:demo")()
 
 
-_ALL = (register, apply, points, convert, jacobian, compare, benchmark, exports, samples, safetensors, bundle, demo)
+_ALL = (
+    *(register, bids, apply, points, convert, jacobian),
+    *(compare, benchmark, exports, samples, safetensors, bundle, demo),
+)
 COMMANDS: dict[str, Callable[..., None]] = {command.__name__: command for command in _ALL}
 
 

@@ -56,6 +56,8 @@ _TEMPLATES: tuple[tuple[str, str, str, Callable[[str], str]], ...] = (
 )
 
 
+# Names of the warp and of its inverse in the folder of the results.
+WARPS = ("warp.nii.gz", "inverse_warp.nii.gz")
 # Copies of the images for other tools, in the folder of the results.
 COPIES = {"fixed": "fixed_copy.nii.gz", "moving": "moving_copy.nii.gz"}
 _NIFTI = (".nii", ".nii.gz")
@@ -104,10 +106,12 @@ class Reuse:
     text: str
 
 
-def reuse_commands(fixed: Input, moving: Input, folder: str | os.PathLike[str]) -> list[Reuse]:
-    """Commands that resample an image of the moving space on the fixed image's grid, by `folder/warp.nii.gz`.
+def reuse_commands(
+    fixed: Input, moving: Input, folder: str | os.PathLike[str], warps: tuple[str, str] = WARPS
+) -> list[Reuse]:
+    """Commands that resample an image of the moving space on the fixed image's grid, by the warp.
 
-    Those of this tool also go the other way, by `folder/inverse_warp.nii.gz`.
+    Those of this tool also go the other way, by its inverse.
 
     Paths are made absolute, so the commands run from any folder. Results go to the folder that they run in. Where other
     tools cannot take a file as it is, a command before theirs writes a copy into `folder`, which they then take.
@@ -116,12 +120,13 @@ def reuse_commands(fixed: Input, moving: Input, folder: str | os.PathLike[str]) 
         fixed: the fixed image.
         moving: the moving image.
         folder: folder of the registration's results.
+        warps: names of the warp and of its inverse in it.
 
     Returns:
         One entry for each tool.
     """
     folder = Path(os.path.abspath(folder))
-    names = {"WARP": str(folder / "warp.nii.gz"), "INVERSE": str(folder / "inverse_warp.nii.gz")}
+    names = {name: str(folder / warp) for name, warp in zip(("WARP", "INVERSE"), warps, strict=True)}
     notes, copies = [], []
     for role, image in (("fixed", fixed), ("moving", moving)):
         path = os.path.abspath(image.path)
