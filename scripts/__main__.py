@@ -20,7 +20,7 @@ from scripts.signals import end_on_signals
 
 TRAIN = "configs/train.json"
 INFERENCE = "configs/inference.json"
-BIDS = "configs/datasets/bids.yaml"
+BIDS = "configs/bids.yaml"
 
 
 def register(
@@ -99,11 +99,9 @@ def bids(
 ) -> None:
     """Register the scans of a BIDS dataset, and write BIDS derivatives.
 
-    The same command again does what is missing or has changed.
-
     Args:
         bids_dir: root of the dataset.
-        output_dir: root of the derivatives.
+        output_dir: root of the derivatives; what is finished there already is not done again.
         analysis_level: level of the analysis, as every BIDS app asks for it.
         participant_label: labels of the subjects, with blanks or commas between; all if not given.
         to: fixed image: mni152, a file, or a session, to which the other sessions of the same subject are registered.
@@ -131,8 +129,7 @@ def apply(
     """Pull images, 4-D series and label maps onto a reference grid.
 
     Args:
-        transform: transform file (ITK or DISPVECT field; ITK .mat, .tfm, .h5), or several with commas between: the
-            first is applied first to the reference's points, as with antsApplyTransforms -t warp -t affine.
+        transform: ITK or DISPVECT field, .mat, .tfm or .h5, or several with commas between, ordered as ANTs wants them.
         input: image, 4-D series or label map in the moving space, or several with commas between.
         reference: image that gives the grid, or mni152, the ICBM152 template.
         output: image to write (.nii, .nii.gz); for several inputs a folder.
@@ -215,8 +212,7 @@ def compare(
 ) -> None:
     """Measure several methods on the validation pairs of a dataset, and compare them in tables.
 
-    Each result is saved as soon as it is measured. The same command again measures what is missing, and what other
-    weights have changed. Runs on the CPU.
+    The same command again measures what is missing, and what other weights have changed. Runs on the CPU.
 
     Args:
         dataset_dir: folder of a Learn2Reg dataset.
@@ -321,22 +317,12 @@ def demo() -> None:
     resolve_name("scripts.demo:demo")()
 
 
-_ALL = (
-    *(register, bids, apply, points, convert, jacobian),
-    *(compare, benchmark, exports, samples, safetensors, bundle, demo),
-)
-COMMANDS: dict[str, Callable[..., None]] = {command.__name__: command for command in _ALL}
+_ALL = (register, bids, apply, points, convert, jacobian, compare, benchmark, exports, samples, safetensors, bundle)
+COMMANDS: dict[str, Callable[..., None]] = {command.__name__: command for command in (*_ALL, demo)}
 
 
 def main(words: Sequence[str]) -> int:
-    """Run a command.
-
-    Args:
-        words: as typed, without `python -m scripts`.
-
-    Returns:
-        The exit code.
-    """
+    """Run the command that was typed after `python -m scripts`, and return its exit code."""
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     try:
         parsed(["--help"] if words in ([], ["help"]) else words, COMMANDS)()

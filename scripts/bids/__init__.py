@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What configs/datasets/bids.yaml names: a BIDS dataset in, a BIDS derivatives dataset out."""
+"""What configs/bids.yaml names: a BIDS dataset in, a BIDS derivatives dataset out."""
 
 from scripts.bids.dataset import BidsDataset, BidsScan, write_description
 from scripts.bids.page import DatasetPage
