@@ -18,7 +18,7 @@ _ENDINGS = (".nii.gz", ".nii")
 # Not part of the raw data. Hidden folders are those of git, DataLad and others.
 _IGNORED = ["code", "derivatives", "sourcedata", "stimuli", ".*"]
 # What BIDS has no rule for: transforms are a proposal (BEP 014) yet.
-_BIDSIGNORE = "index.html\nsub-*/figures/\n*_xfm.nii.gz\n*_copy.nii.gz\n"
+_BIDSIGNORE = "index.html\nsub-*/figures\n*_xfm.nii.gz\n*_copy.nii.gz\n"
 _README = f"""# Scans registered by {_NAME}
 
 `index.html` lists all scans, the poorest first, with links to their reports. Of each scan there are, for a space `S`:

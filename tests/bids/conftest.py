@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.runtime.errors import InputError, QualityError, find_input_error
+from scripts.runtime.errors import InputError, QualityError
 
 pytest.importorskip("ancpbids")
 
@@ -44,11 +44,13 @@ def bids(run_bundle: Callable, fresh_weights: Path, tmp_path: Path) -> Callable[
         given = {"output_dir": tmp_path / "out", "weights": fresh_weights, "init": "none", **options}
         try:
             run_bundle("inference", "bids.yaml", bids_dir=root, **given)
-        except (RuntimeError, InputError) as error:
-            found = find_input_error(error) or (error if isinstance(error, QualityError) else None)
-            if found is None:
+        except Exception as error:
+            cause: BaseException | None = error
+            while not isinstance(cause, InputError | QualityError | type(None)):
+                cause = cause.__cause__
+            if cause is None:
                 raise
-            return str(found)
+            return str(cause)
         return ""
 
     return run
