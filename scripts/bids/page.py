@@ -16,7 +16,7 @@ from scripts.report import Listed, overview
 
 
 class DatasetPage:
-    """Describe the derivatives dataset when registrations start, and write its `index.html` when all are done.
+    """Describe the derivatives dataset, and write its `index.html`.
 
     The page lists all scans in the folder, from this run and earlier ones; of those that this run could not register
     the error, and what was skipped.
@@ -36,17 +36,19 @@ class DatasetPage:
         self.errors: dict[str, str] = {}
 
     def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, lambda: write_description(self.output_dir, self.bids_dir))
+        """Attach to an evaluator, to note what could not be registered."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._note)
-        engine.add_event_handler(Events.COMPLETED, self.write)
 
     def _note(self, engine: Engine) -> None:
         if isinstance(engine.state.output, Failure):
             self.errors[engine.state.output.name] = str(engine.state.output.error)
 
+    def describe(self) -> None:
+        """Write what describes the dataset, see `write_description`."""
+        write_description(self.output_dir, self.bids_dir)
+
     def write(self) -> None:
-        """Write the page."""
+        """Write the page, when all registrations are done."""
         failed = {job.sidecar: job for job in self.selection.jobs if job.name in self.errors}
         sidecars = sorted(set(self.output_dir.glob(f"sub-*/**/*_desc-{PREPROC}_*.json")) - failed.keys())
         listed = [_listed(file, read_json(file), self.output_dir) for file in sidecars]

@@ -79,33 +79,24 @@ def select_scans(
     fixed = None if session else existing_file(image_path(to))
     space = f"ses{session}" if session else _space_label(str(fixed))
 
-    jobs: dict[Path, BidsJob] = {}
+    jobs: list[BidsJob] = []
     skipped: dict[str, str] = {}
     for subject in subjects:
-        own = [scan for scan in scans if scan.folder.parts[0] == f"sub-{subject}"]
+        own = _usable([scan for scan in scans if scan.folder.parts[0] == f"sub-{subject}"], skipped)
         if not own:
             skipped[f"sub-{subject}"] = f"no {suffix} image"
-        if session:
+        elif session:
             pairs = _session_pairs(f"sub-{subject}", own, session, skipped)
+            jobs += [_job(dataset, Path(output_dir), target, scan, space) for target, scan in pairs]
         else:
-            pairs = [(str(fixed), scan) for scan in own]
-        for target, scan in pairs:
-            job = _job(dataset, Path(output_dir), target, scan, space)
-            if scan.path.samefile(target) if scan.path.exists() else False:
-                skipped[scan.path.name] = "the fixed image itself"
-            elif Path(*_folder(scan)) != scan.folder.parent:
-                skipped[scan.path.name] = f"not in the folder {'/'.join(_folder(scan))} that BIDS wants for its name"
-            elif job.sidecar in jobs:
-                skipped[scan.path.name] = (
-                    f"its results would get the names of those of {jobs[job.sidecar].moving.image}"
-                )
-            else:
-                jobs[job.sidecar] = job
+            others = [scan for scan in own if os.path.realpath(scan.path) != os.path.realpath(str(fixed))]
+            skipped |= {scan.path.name: "the fixed image itself" for scan in own if scan not in others}
+            jobs += [_job(dataset, Path(output_dir), str(fixed), scan, space) for scan in others]
     for name, reason in skipped.items():
         print(f"skipped: {name}: {reason}", file=sys.stderr)
     if not jobs:
         raise InputError(f"{bids_dir}: nothing to register to {to}: {'; '.join(_first(skipped))}")
-    return Selection(list(jobs.values()), skipped)
+    return Selection(jobs, skipped)
 
 
 def unfinished_scans(selection: Selection, settings: Mapping[str, Any]) -> list[BidsJob]:
@@ -140,19 +131,34 @@ def _session(to: str, dataset: BidsDataset, scans: Sequence[BidsScan]) -> str | 
     return word[1]
 
 
+def _usable(scans: Sequence[BidsScan], skipped: dict[str, str]) -> list[BidsScan]:
+    """The scans of a subject, each of which can have results of its own; notes what is left out."""
+    usable: dict[str, BidsScan] = {}
+    for scan in scans:
+        folders = [f"{key}-{scan.entities[key]}" for key in ("sub", "ses") if key in scan.entities]
+        result = bids_name({**scan.entities, "desc": PREPROC}, scan.suffix)
+        if scan.folder.parent != Path(*folders):
+            skipped[scan.path.name] = f"not in the folder {'/'.join(folders)} that BIDS wants for its name"
+        elif result in usable:
+            skipped[scan.path.name] = f"its results would get the names of those of {usable[result].path.name}"
+        else:
+            usable[result] = scan
+    return list(usable.values())
+
+
 def _session_pairs(
     subject: str, scans: Sequence[BidsScan], session: str, skipped: dict[str, str]
 ) -> list[tuple[str, BidsScan]]:
     """Fixed image and moving scan of each pair of a subject; notes what is left out."""
     fixed = [scan for scan in scans if scan.entities.get("ses") == session]
     others = [scan for scan in scans if scan.entities.get("ses") != session]
-    if scans and not fixed:
-        skipped[subject] = f"no {scans[0].suffix} image of session {session}"
-    elif fixed and not others:
-        skipped[subject] = f"no {scans[0].suffix} image of another session than {session}"
+    if not fixed or not others:
+        which = f"another session than {session}" if fixed else f"session {session}"
+        skipped[subject] = f"no {scans[0].suffix} image of {which}"
+        return []
     for scan in fixed[1:]:
         skipped[scan.path.name] = f"the scan of session {session} that others are registered to is {fixed[0].path.name}"
-    return [(str(fixed[0].path), scan) for scan in others] if fixed else []
+    return [(str(fixed[0].path), scan) for scan in others]
 
 
 def _job(dataset: BidsDataset, out: Path, fixed: str, scan: BidsScan, space: str) -> BidsJob:
@@ -182,11 +188,6 @@ def _job(dataset: BidsDataset, out: Path, fixed: str, scan: BidsScan, space: str
             "SpatialReference": dataset.uri(fixed),
         },
     )
-
-
-def _folder(scan: BidsScan) -> list[str]:
-    """The folders that BIDS wants a scan in, without that of its kind."""
-    return [f"{key}-{scan.entities[key]}" for key in ("sub", "ses") if key in scan.entities]
 
 
 def _space_label(fixed: FilePath) -> str:

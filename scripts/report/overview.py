@@ -58,7 +58,7 @@ def overview(path: str | os.PathLike[str], title: str, listed: Sequence[Listed])
         listed: the registrations, in any order.
     """
     counts = Counter(row.verdict for row in listed)
-    heads = ["Verdict", "Scan", "Space", *(_head(name) for name in _FIGURES), "Why"]
+    heads = ["Verdict", "Scan", "Space", *(_head(name) for name in _FIGURES)]
     parts = {
         "style": (_FOLDER / "report.css").read_text(encoding="utf-8"),
         "title": escape(title),
@@ -85,9 +85,9 @@ def _row(row: Listed) -> str:
     if row.report is not None:
         name = f'<a href="{escape(quote(row.report))}">{name}</a>'
     figures = "".join(f"<td>{_figure(figure, row.metrics)}</td>" for figure in _FIGURES)
-    why = "<br>".join(escape(reason) for reason in row.reasons)
+    why = f'<span class="muted">{"; ".join(escape(reason) for reason in row.reasons)}</span>'
     verdict = f'<td class="{row.verdict}">{_WORDS[row.verdict]}</td>'
-    return f'<tr>{verdict}<th scope="row">{name}</th><td>{escape(row.space)}</td>{figures}<td>{why}</td></tr>'
+    return f'<tr>{verdict}<th scope="row">{name}{why}</th><td>{escape(row.space)}</td>{figures}</tr>'
 
 
 def _figure(name: str, metrics: Mapping[str, Any]) -> str:

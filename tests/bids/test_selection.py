@@ -139,14 +139,31 @@ def test_participants_by_commas_or_words_with_or_without_sub(tree: Callable, sel
     assert moving(select(root, participant_label=given)) == ["sub-01_T1w.nii.gz", "sub-03_T1w.nii.gz"]
 
 
-def test_what_would_get_the_same_names_or_is_misplaced_is_skipped(tree: Callable, select: Callable, fixed: str) -> None:
-    root = tree("sub-01/anat/sub-01_T1w.nii", "sub-01/anat/sub-01_T1w.nii.gz", "sub-01/anat/sub-02_T1w.nii.gz")
+@pytest.mark.parametrize("to", [None, "1"])
+def test_what_is_misplaced_or_would_get_the_same_names_is_skipped(tree: Callable, select: Callable, to: str) -> None:
+    two = "sub-01/ses-2/anat/sub-01_ses-2_T1w.nii"
+    root = tree(
+        "sub-01/ses-2/anat/sub-01_ses-1_T1w.nii.gz", "sub-01/ses-2/anat/sub-02_T1w.nii.gz", ONE, two, two + ".gz"
+    )
+    selection = select(root, **({"to": to} if to else {}))
+    assert moving(selection) == [Path(file).name for file in ([] if to else [ONE]) + [two + ".gz"]]
+    if to:
+        assert str(selection.jobs[0].fixed.image) == str(root / ONE)
+    assert selection.skipped == {
+        "sub-01_ses-1_T1w.nii.gz": "not in the folder sub-01/ses-1 that BIDS wants for its name",
+        "sub-02_T1w.nii.gz": "not in the folder sub-02 that BIDS wants for its name",
+        "sub-01_ses-2_T1w.nii": "its results would get the names of those of sub-01_ses-2_T1w.nii.gz",
+    }
+
+
+def test_fixed_image_is_not_registered_to_itself(tree: Callable, select: Callable) -> None:
+    root = tree(ONE, TWO)
     (root / "sub-02/anat").mkdir(parents=True)
-    (root / "sub-02/anat/sub-02_T1w.nii.gz").symlink_to(fixed)
-    selection = select(root)
-    assert moving(selection) == ["sub-01_T1w.nii.gz"]
-    assert "the names of those of" in selection.skipped["sub-01_T1w.nii"]
-    assert "sub-02_T1w.nii.gz" in selection.skipped
+    (root / "sub-02/anat/sub-02_T1w.nii.gz").symlink_to(root / ONE)
+    selection = select(root, to=str(root / ONE))
+    assert moving(selection) == ["sub-01_ses-2_T1w.nii.gz"]
+    names = ("sub-01_ses-1_T1w.nii.gz", "sub-02_T1w.nii.gz")
+    assert selection.skipped == dict.fromkeys(names, "the fixed image itself")
 
 
 def test_derivatives_are_a_dataset_as_well(tree: Callable, select: Callable) -> None:
