@@ -110,7 +110,9 @@ def _directions(metrics: Mapping[str, Any]) -> list[str]:
     items = []
     for file, source, target, role in (("warp", moving, fixed, "moving"), ("inverse_warp", fixed, moving, "fixed")):
         use = ": use it to move an atlas of the template onto your scan" if "template" in metrics[role] else ""
-        items.append(f"<li><b>{file}.nii.gz</b> brings images and label maps of {source} onto {target}{use}.</li>")
+        items.append(
+            f"<li><strong>{file}.nii.gz</strong> brings images and label maps of {source} onto {target}{use}.</li>"
+        )
     return [*items, "<li>Points go the other way: warp.nii.gz maps points of the fixed to the moving scan.</li>"]
 
 

@@ -17,7 +17,7 @@ from scripts.io import save_affine
 from scripts.networks import MSFBNet
 
 NAME = "MNI152NLin2009aSym"
-SHIFT = np.array([12.0, -20.0, 8.0])  # mm, whole voxels or not
+SHIFT = np.array([12.0, -20.0, 8.0])  # mm
 
 
 @pytest.fixture
