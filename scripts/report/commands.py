@@ -18,8 +18,8 @@ _TEMPLATES: tuple[tuple[str, str, str, Callable[[str], str]], ...] = (
         "This tool",
         "From the bundle's folder. Images, label maps (values stay exact) and 4-D series. The second command goes the"
         " other way: it brings the fixed image, or whatever lies in its space, onto the moving one.",
-        "python -m scripts apply --transform $WARP --input $MOVING --reference $FIXED --output moved_again.nii.gz$ASSUMED\n"
-        "python -m scripts apply --transform $INVERSE --input $FIXED --reference $MOVING --output fixed_moved.nii.gz$ASSUMED",
+        "python -m scripts apply --transform $WARP --input $MOVING --reference $FIXED --output moved_again.nii.gz$RAS\n"
+        "python -m scripts apply --transform $BACK --input $FIXED --reference $MOVING --output fixed_moved.nii.gz$RAS",
         shlex.quote,
     ),
     (
@@ -121,7 +121,7 @@ def reuse_commands(fixed: Input, moving: Input, folder: str | os.PathLike[str]) 
         One entry for each tool.
     """
     folder = Path(os.path.abspath(folder))
-    names = {"WARP": str(folder / "warp.nii.gz"), "INVERSE": str(folder / "inverse_warp.nii.gz")}
+    names = {"WARP": str(folder / "warp.nii.gz"), "BACK": str(folder / "inverse_warp.nii.gz")}
     notes, copies = [], []
     for role, image in (("fixed", fixed), ("moving", moving)):
         path = os.path.abspath(image.path)
@@ -132,8 +132,7 @@ def reuse_commands(fixed: Input, moving: Input, folder: str | os.PathLike[str]) 
             copies.append(shlex.join(["python", "-c", _copy_code(image), path, copy]))
     option = "" if fixed.affine is None and moving.affine is None else " --assume_ras"
     first, *others = (
-        Reuse(tool, note, _filled(text.replace("$ASSUMED", option), names, quote))
-        for tool, note, text, quote in _TEMPLATES
+        Reuse(tool, note, _filled(text.replace("$RAS", option), names, quote)) for tool, note, text, quote in _TEMPLATES
     )
     if not copies:
         return [first, *others]
