@@ -10,7 +10,7 @@ from scripts.io.files import FilePath
 from scripts.runtime import InputError
 
 MNI152 = "mni152"  # the word that stands for the template's T1 image in the place of a path
-_NAME = "MNI152NLin2009aSym"  # as BIDS and TemplateFlow name it
+_NAME = "MNI152NLin2009aSym"  # in the way of BIDS and TemplateFlow
 _FILE = "mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
 
 Image = TypeVar("Image")

@@ -4,7 +4,7 @@
 import os
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
@@ -18,8 +18,8 @@ _TEMPLATES: tuple[tuple[str, str, str, Callable[[str], str]], ...] = (
         "This tool",
         "From the bundle's folder. Images, label maps (values stay exact) and 4-D series. The second command goes the"
         " other way: it brings the fixed image, or whatever lies in its space, onto the moving one.",
-        "python -m scripts apply --transform $WARP --input $MOVING --reference $FIXED --output moved_again.nii.gz\n"
-        "python -m scripts apply --transform $INVERSE --input $FIXED --reference $MOVING --output fixed_moved.nii.gz",
+        "python -m scripts apply --transform $WARP --input $MOVING --reference $FIXED --output moved_again.nii.gz$RAS\n"
+        "python -m scripts apply --transform $BACK --input $FIXED --reference $MOVING --output fixed_moved.nii.gz$RAS",
         shlex.quote,
     ),
     (
@@ -126,7 +126,7 @@ def reuse_commands(
         One entry for each tool.
     """
     folder = Path(os.path.abspath(folder))
-    names = {name: str(folder / warp) for name, warp in zip(("WARP", "INVERSE"), warps, strict=True)}
+    names = {name: str(folder / warp) for name, warp in zip(("WARP", "BACK"), warps, strict=True)}
     notes, copies = [], []
     for role, image in (("fixed", fixed), ("moving", moving)):
         path = os.path.abspath(image.path)
@@ -136,8 +136,9 @@ def reuse_commands(
             notes.append(f"{role} image: {image.obstacle}")
             copies.append(shlex.join(["python", "-c", _copy_code(image), path, copy]))
     option = "" if fixed.affine is None and moving.affine is None else " --assume_ras"
-    first, *others = (Reuse(tool, note, _filled(text, names, quote)) for tool, note, text, quote in _TEMPLATES)
-    first = replace(first, text="\n".join(line + option for line in first.text.splitlines()))
+    first, *others = (
+        Reuse(tool, note, _filled(text.replace("$RAS", option), names, quote)) for tool, note, text, quote in _TEMPLATES
+    )
     if not copies:
         return [first, *others]
     note = f"To be run first: the commands below take the copies ({'; '.join(notes)})."

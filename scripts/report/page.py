@@ -113,7 +113,7 @@ def _directions(metrics: Mapping[str, Any], warps: tuple[str, str]) -> list[str]
     warp, inverse = (escape(Path(name).name) for name in warps)
     for file, source, target, role in ((warp, moving, fixed, "moving"), (inverse, fixed, moving, "fixed")):
         use = ": use it to move an atlas of the template onto your scan" if "template" in metrics[role] else ""
-        items.append(f"<li><b>{file}</b> brings images and label maps of {source} onto {target}{use}.</li>")
+        items.append(f"<li><strong>{file}</strong> brings images and label maps of {source} onto {target}{use}.</li>")
     return [*items, f"<li>Points go the other way: {warp} maps points of the fixed to the moving scan.</li>"]
 
 

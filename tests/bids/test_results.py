@@ -109,7 +109,7 @@ def test_derivatives_have_what_bids_wants_and_are_made_once(
     report = (out / "sub-01/figures/sub-01_ses-1_space-atlas_desc-registration_T1w.html").read_text()
     transforms = [name for name in made if "sub-01_ses-1_from" in name]
     for path in transforms:
-        assert str(out / path) in report and f"<b>{Path(path).name}</b>" in report
+        assert str(out / path) in report and f"<strong>{Path(path).name}</strong>" in report
     assert ">warp.nii.gz" not in report and "/warp.nii.gz" not in report
 
     times = {path: (out / path).stat().st_mtime_ns for path in made if path.startswith("sub-")}
