@@ -17,13 +17,14 @@ _BIDS_VERSION = "1.10.0"
 _ENDINGS = (".nii.gz", ".nii")
 # Not part of the raw data. Hidden folders are those of git, DataLad and others.
 _IGNORED = ["code", "derivatives", "sourcedata", "stimuli", ".*"]
-# What BIDS has no rule for: transforms are a proposal (BEP 014) yet.
+# What BIDS has no rule for yet; transforms are a proposal (BEP 014).
 _BIDSIGNORE = "index.html\nsub-*/figures\n*_xfm.nii.gz\n*_copy.nii.gz\n"
 _README = f"""# Scans registered by {_NAME}
 
-`index.html` lists all scans, the poorest first, with links to their reports. Of each scan there are, for a space `S`:
+`index.html` lists all scans, the poorest first, with links to their reports. Of each scan there are, for a space `S`
+(`T1w` stands for its suffix):
 
-- `*_space-S_desc-{PREPROC}_*.nii.gz`: the scan on the grid of `S`; its sidecar has the figures and the verdict.
+- `*_space-S_desc-{PREPROC}_T1w.nii.gz`: the scan on the grid of `S`; its sidecar has the figures and the verdict.
 - `*_from-T1w_to-S_mode-image_xfm.nii.gz`: the transform that brings images of the scan into `S`, an ITK field (ANTs, 3D
   Slicer), the affine in it. It maps points of `S` to points of the scan.
 - `*_from-S_to-T1w_mode-image_xfm.nii.gz`: its inverse, which brings images of `S`, such as an atlas, onto the scan.
@@ -133,6 +134,8 @@ def check_derivatives(output_dir: Path, root: Path) -> None:
 def write_description(output_dir: FilePath, bids_dir: FilePath) -> None:
     """Write what describes the derivatives: dataset_description.json, README.md, .bidsignore.
 
+    What the user has added to an earlier one, such as authors, is kept.
+
     Args:
         output_dir: root of the derivatives.
         bids_dir: root of the dataset that they come from.
@@ -140,14 +143,21 @@ def write_description(output_dir: FilePath, bids_dir: FilePath) -> None:
     out, source = Path(output_dir).resolve(), Path(bids_dir).resolve()
     # A relative address where both move together.
     address = os.path.relpath(source, out) if source in out.parents else source.as_uri()
-    description: dict[str, Any] = {
+    earlier = read_json(out / DESCRIPTION) if (out / DESCRIPTION).exists() else {}
+    description = {
         "Name": f"Scans registered by {_NAME}",
         "BIDSVersion": _BIDS_VERSION,
+        **earlier,
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": _NAME, "Version": bundle_version()}],
         "SourceDatasets": [{"URL": address}],
         "DatasetLinks": {"raw": address},
     }
     write_json(out / DESCRIPTION, description)
-    for name, text in ((".bidsignore", _BIDSIGNORE), ("README.md", _README)):
-        write_complete(out / name, lambda file, text=text: print(text, end="", file=file))  # type: ignore[misc]
+    _write_missing(out / ".bidsignore", _BIDSIGNORE)
+    _write_missing(out / "README.md", _README)
+
+
+def _write_missing(path: Path, text: str) -> None:
+    if not path.exists():
+        write_complete(path, lambda file: print(text, end="", file=file))

@@ -120,8 +120,12 @@ def test_derivatives_have_what_bids_wants_and_are_made_once(
     assert files_in(out) == made
 
     (out / "index.html").unlink()
+    (out / "README.md").write_text("Mine.")
+    (out / "dataset_description.json").write_text(json.dumps(about | {"Authors": ["C"]}))
     assert bids(root, to=atlas, output_dir=out) == ""
     assert files_in(out) == made
+    assert (out / "README.md").read_text() == "Mine."
+    assert json.loads((out / "dataset_description.json").read_text()) == about | {"Authors": ["C"]}
     (out / transforms[0]).unlink()
     assert bids(root, to=atlas, output_dir=out, participant_label="01") == ""
     printed = capsys.readouterr().out
