@@ -168,6 +168,11 @@ def test_page_has_the_poorest_first_and_links_to_the_reports(
     assert bids(root, to="ses-1").startswith("1 of 1 registrations failed")
     assert [row[0] for row in rows_of(tmp_path / "out/index.html")][:3] == ["✗ fail", "✗ fail", "✓ pass"]
 
+    # What can no longer be registered has no verdict of an earlier time.
+    bad.write_bytes(b"damaged")
+    assert "cannot be read" in bids(root, to="ses-1")
+    assert [row[0] for row in rows_of(tmp_path / "out/index.html")][:3] == ["not registered", "✗ fail", "✓ pass"]
+
 
 def test_results_of_several_spaces_lie_side_by_side(
     bids: Callable, tree: Callable, atlas: Path, tmp_path: Path
