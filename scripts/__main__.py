@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Literal
 
 from scripts.bundle_run import run_bundle
@@ -19,6 +20,7 @@ from scripts.signals import end_on_signals
 
 TRAIN = "configs/train.json"
 INFERENCE = "configs/inference.json"
+BIDS = "configs/bids.yaml"
 
 
 def register(
@@ -53,8 +55,8 @@ def register(
     Writes the moved image, the transform in both directions, metrics and a report; defaults: configs/inference.json.
 
     Args:
-        fixed: fixed image, which stays as it is (NIfTI or .mgz).
-        moving: moving image, which is warped to the fixed one (NIfTI or .mgz).
+        fixed: fixed image, which stays as it is (NIfTI or .mgz), or mni152, the ICBM152 template.
+        moving: moving image, which is warped to the fixed one (NIfTI or .mgz), or mni152.
         pairs: CSV (any separator) or JSON list of pairs, instead of --fixed and --moving.
         dataset_dir: folder of a Learn2Reg dataset, instead of --fixed and --moving.
         section: list of pairs in the dataset's JSON file; its validation pairs if not given.
@@ -84,6 +86,39 @@ def register(
     run_bundle("inference", INFERENCE, **given)
 
 
+def bids(
+    bids_dir: str,
+    output_dir: str,
+    analysis_level: Literal["participant"],
+    participant_label: list[str] | None = None,
+    to: str = "mni152",
+    suffix: str = "T1w",
+    weights: str | None = None,
+    refine: int | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Register the scans of a BIDS dataset, and write BIDS derivatives.
+
+    Args:
+        bids_dir: root of the dataset.
+        output_dir: root of the derivatives; what is finished there already is not done again.
+        analysis_level: level of the analysis, as every BIDS app asks for it.
+        participant_label: labels of the subjects, with blanks or commas between; all if not given.
+        to: fixed image: mni152, a file, or a session, to which the other sessions of the same subject are registered.
+        suffix: suffix of the scans.
+        weights: file of the network's weights.
+        refine: number of optimization steps on each pair after the network, from 0.
+        workers: number of processes that read and align pairs beside the network, from 0.
+        device: device that computes: cpu, cuda, cuda:1 and so on.
+        threads: number of CPU threads, from 1.
+    """
+    given = {name: value for name, value in locals().items() if value is not None and name != "analysis_level"}
+    _check_place()
+    run_bundle("inference", [INFERENCE, BIDS], **given)
+
+
 def apply(
     transform: str,
     input: str,
@@ -96,19 +131,15 @@ def apply(
     """Pull images, 4-D series and label maps onto a reference grid.
 
     Args:
-        transform: transform file (ITK or DISPVECT field; ITK .mat, .tfm, .h5), or several with commas between: the
-            first is applied first to the reference's points, as with antsApplyTransforms -t warp -t affine.
+        transform: ITK or DISPVECT field, .mat, .tfm or .h5, or several with commas between, ordered as ANTs wants them.
         input: image, 4-D series or label map in the moving space, or several with commas between.
-        reference: image that gives the grid.
+        reference: image that gives the grid, or mni152, the ICBM152 template.
         output: image to write (.nii, .nii.gz); for several inputs a folder.
         interpolation: linear, nearest, or auto: nearest for labels, linear for intensities, an error if unclear.
         inverse: invert the transform; the reference is then in the moving space.
         assume_ras: take files without orientation (no sform, no qform) as RAS.
     """
-    given = dict(locals())
-    from scripts.registration import apply as run
-
-    run(**given)
+    resolve_name("scripts.registration:apply")(**locals())
 
 
 def points(
@@ -131,10 +162,7 @@ def points(
         inverse: invert the transform, for landmarks of the moving space; or give inverse_warp.nii.gz.
         assume_ras: take a field without orientation (no sform, no qform) as RAS.
     """
-    given = dict(locals())
-    from scripts.registration import points as run
-
-    run(**given)
+    resolve_name("scripts.registration:points")(**locals())
 
 
 def convert(
@@ -157,9 +185,7 @@ def convert(
         moving: moving image, which the formats fsl, learn2reg and monai need.
         assume_ras: take files without orientation (no sform, no qform) as RAS.
     """
-    from scripts.registration import convert as run
-
-    run(transform=transform, output=output, to=to, source=source, fixed=fixed, moving=moving, assume_ras=assume_ras)
+    resolve_name("scripts.registration:convert")(**locals())
 
 
 def jacobian(transform: str, output: str, reference: str | None = None, assume_ras: bool = False) -> None:
@@ -171,9 +197,7 @@ def jacobian(transform: str, output: str, reference: str | None = None, assume_r
         reference: image that gives the grid, where the transform has none of its own.
         assume_ras: take files without orientation (no sform, no qform) as RAS.
     """
-    from scripts.registration import jacobian as run
-
-    run(transform=transform, output=output, reference=reference, assume_ras=assume_ras)
+    resolve_name("scripts.registration:jacobian")(**locals())
 
 
 def compare(
@@ -190,8 +214,7 @@ def compare(
 ) -> None:
     """Measure several methods on the validation pairs of a dataset, and compare them in tables.
 
-    Each result is saved as soon as it is measured. The same command again measures what is missing, and what other
-    weights have changed. Runs on the CPU.
+    The same command again measures what is missing, and what other weights have changed. Runs on the CPU.
 
     Args:
         dataset_dir: folder of a Learn2Reg dataset.
@@ -205,11 +228,8 @@ def compare(
         config_file: config of the network, or several with commas between.
         threads: number of CPU threads, from 1.
     """
-    given = dict(locals())
     _check_place()
-    from scripts.evaluation import compare as run
-
-    run(**given)
+    resolve_name("scripts.evaluation:compare")(**locals())
 
 
 def exports(
@@ -225,11 +245,8 @@ def exports(
         config_file: config of the network, or several with commas between.
         threads: number of CPU threads, from 1.
     """
-    given = dict(locals())
     _check_place()
-    from scripts.release.exports import exports as run
-
-    run(**given)
+    resolve_name("scripts.release.exports:exports")(**locals())
 
 
 def samples(label_dir: str, output: str, count: int = 12, seed: int = 0) -> None:
@@ -241,10 +258,7 @@ def samples(label_dir: str, output: str, count: int = 12, seed: int = 0) -> None
         count: number of pairs, from 1.
         seed: seed of all random numbers, from 0.
     """
-    given = dict(locals())
-    from scripts.report.samples import samples as run
-
-    run(**given)
+    resolve_name("scripts.report.samples:samples")(**locals())
 
 
 def safetensors(weights: str, output: str) -> None:
@@ -254,9 +268,7 @@ def safetensors(weights: str, output: str) -> None:
         weights: file of the network's weights (.pt).
         output: file to write (.safetensors); every --weights takes it.
     """
-    from scripts.io import write_safetensors
-
-    write_safetensors(weights, output)
+    resolve_name("scripts.io:write_safetensors")(**locals())
 
 
 def bundle(output_dir: str) -> None:
@@ -266,9 +278,7 @@ def bundle(output_dir: str) -> None:
         output_dir: new folder, for models/NAME and ci/unit_tests.
     """
     _check_place()
-    from scripts.release.packaging import package
-
-    package(output_dir)
+    resolve_name("scripts.release.packaging:package")(**locals())
 
 
 def benchmark(
@@ -299,26 +309,22 @@ def benchmark(
     """
     given = {name: value for name, value in locals().items() if name != "what"}
     _check_place()
-    from scripts.evaluation import benchmark_training as run
-
-    run(**given)
+    resolve_name("scripts.evaluation:benchmark_training")(**given)
 
 
 def demo() -> None:
     """Make small virtual brains, train on them, evaluate, register a pair: some minutes on two CPU cores."""
     _check_place()
     os.environ.update(short_waiting())  # before torch is loaded
-    from scripts.demo import demo as run
-
-    run()
+    resolve_name("scripts.demo:demo")()
 
 
-_ALL = (register, apply, points, convert, jacobian, compare, benchmark, exports, samples, safetensors, bundle, demo)
-COMMANDS: dict[str, Callable[..., None]] = {command.__name__: command for command in _ALL}
+_ALL = (register, bids, apply, points, convert, jacobian, compare, benchmark, exports, samples, safetensors, bundle)
+COMMANDS: dict[str, Callable[..., None]] = {command.__name__: command for command in (*_ALL, demo)}
 
 
 def main(words: Sequence[str]) -> int:
-    """Run a command, given as words without `python -m scripts`; the result is the exit code."""
+    """Run the command that was typed after `python -m scripts`, and return its exit code."""
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     try:
         parsed(["--help"] if words in ([], ["help"]) else words, COMMANDS)()
@@ -329,9 +335,7 @@ def main(words: Sequence[str]) -> int:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
-        from scripts.runtime import report_error
-
-        report_error(type(error), error, error.__traceback__)
+        resolve_name("scripts.runtime:report_error")(type(error), error, error.__traceback__)
     return 0
 
 

@@ -27,6 +27,7 @@ from scripts.io import (
     FilePath,
     ImageSource,
     file_sha256,
+    image_path,
     load_weights,
     nifti_image,
     open_series,
@@ -67,6 +68,7 @@ from scripts.registration import (
 from scripts.runtime import InputError, supports_bf16, usable_device, whole_number
 
 # A path, one of nibabel's images, or a tuple of an array `(X, Y, Z)` and its affine `(4, 4)`, voxel to RAS mm.
+# In the place of an image (not of a mask or label map), the text `mni152` is the template.
 Image = FilePath | SpatialImage | tuple[NDArray[Any], NDArray[np.floating]]
 # A path of a file of landmarks, see `scripts.io.read_points`, or positions `(N, 3)`, RAS mm.
 Landmarks = FilePath | NDArray[np.floating]
@@ -232,8 +234,8 @@ def register(
     job = Job(
         name="pair",
         folder="",
-        fixed=_sources(fixed, fixed_mask, fixed_exclude, fixed_label, fixed_landmarks),
-        moving=_sources(moving, moving_mask, moving_exclude, moving_label, moving_landmarks),
+        fixed=_sources(image_path(fixed), fixed_mask, fixed_exclude, fixed_label, fixed_landmarks),
+        moving=_sources(image_path(moving), moving_mask, moving_exclude, moving_label, moving_landmarks),
     )
     pair = read_pair(job, volume, assume_ras, read_strip(strip))
     for read in pair.images:
@@ -279,8 +281,8 @@ def apply(
     if reference is None:
         grid = own_grid(pull, "the transform", "reference")
     else:
-        grid = read_grid(_source(reference), assume_ras)
-    series = open_series(_source(image), assume_ras)
+        grid = read_grid(_source(image_path(reference)), assume_ras)
+    series = open_series(_source(image_path(image)), assume_ras)
     whole = computed_once(pull, grid, [series])
     volumes = moved_volumes(series, grid, whole, interpolation_mode(series, interpolation))
     return series_image(volumes, grid, series)

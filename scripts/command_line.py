@@ -28,8 +28,8 @@ def parsed(words: Sequence[str], commands: Mapping[str, Callable[..., None]]) ->
 
     Args:
         words: as typed, without `python -m scripts`.
-        commands: functions by name, with a Google-style docstring; their parameters are annotated with str, int, bool
-            or a Literal of texts, or one of these `| None`.
+        commands: functions by name, with a Google-style docstring; their parameters are annotated with str, int, bool,
+            list[str] or a Literal of texts, or one of these `| None`.
 
     Raises:
         UsageError: for an unknown command or argument, a missing one, or a value that its annotation does not allow.
@@ -94,6 +94,8 @@ def _options_of(annotation: Any) -> dict[str, Any]:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) is Literal:
         return {"choices": get_args(annotation)}
+    if get_origin(annotation) is list:
+        return {"nargs": "+", "metavar": "TEXT"}
     if annotation is bool:
         return {"type": _flag, "nargs": "?", "const": True, "metavar": "true|false"}
     return {"type": _whole_number, "metavar": "N"} if annotation is int else {"metavar": "TEXT"}

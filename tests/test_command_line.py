@@ -57,6 +57,11 @@ def in_a_process(*words: object, **options: object) -> subprocess.CompletedProce
         (["convert", "a", "b", "--to", "nifti"], "argument --to: invalid choice: 'nifti'"),
         (["register", "--volume", "first"], "argument --volume: want a whole number, not 'first'"),
         (["register", "--volume", "-1"], "argument --volume: want a whole number, not '-1'"),
+        (["bids", "a", "b", "group"], "argument --analysis_level: invalid choice: 'group'"),
+        (
+            ["bids", "a", "b", "participant", "--participant_label"],
+            "argument --participant_label: expected at least one",
+        ),
         (["demo", "--fast"], "unrecognized arguments: --fast;"),
         (["points", "a", "b", "c", "lps", "d", "true", "true", "extra"], "unrecognized arguments: extra;"),
     ],
@@ -89,7 +94,9 @@ def test_help_of_a_command_explains_each_argument(name: str, capsys: pytest.Capt
     assert exit_code(name, "--help") == 0
     text = " ".join(capsys.readouterr().out.split())
     parameters = inspect.signature(command_line.COMMANDS[name]).parameters
-    entries = re.findall(r" --(\w+) (?:TEXT|N|\[true\|false\]|\{[\w,]+\}) (\w.+?)(?= --\w+ [TN[{]|$)", text)
+    entries = re.findall(
+        r" --(\w+) (?:TEXT(?: \[TEXT \.{3}\])?|N|\[true\|false\]|\{[\w,]+\}) (\w.+?)(?= --\w+ [TN[{]|$)", text
+    )
     assert [argument for argument, _ in entries] == list(parameters)
     for argument, about in entries:
         default = parameters[argument].default
@@ -179,6 +186,20 @@ def test_register_passes_on_what_is_given_and_nothing_else(calls: list[dict]) ->
     words = ["--fixed", "a b.nii", "--moving=1003", "--refine", "03", "--composite", "--assume_ras", "false"]
     assert exit_code("register", *words) == 0
     assert calls == [{"fixed": "a b.nii", "moving": "1003", "refine": 3, "composite": True, "assume_ras": False}]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a", "b", "participant", "--participant_label", "01", "02", "--to", "1"],
+        ["--participant_label", "01", "02", "--to", "1", "a", "b", "participant"],
+        ["a", "--participant_label", "01", "02", "--to=1", "b", "participant"],
+    ],
+)
+def test_an_argument_may_have_several_words(words: list[str], calls: list[dict]) -> None:
+    assert exit_code("bids", *words) == 0
+    given = {"bids_dir": "a", "output_dir": "b", "participant_label": ["01", "02"], "to": "1", "suffix": "T1w"}
+    assert calls == [given]
 
 
 def test_register_has_only_arguments_that_the_config_knows() -> None:

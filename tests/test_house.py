@@ -32,7 +32,7 @@ FLOORS = (
     {"synthesis"},
     {"report"},
     {"training", "registration"},
-    {"evaluation"},
+    {"evaluation", "bids"},
     {"release"},
     {"api", "command_line", "demo"},
     {"__main__"},

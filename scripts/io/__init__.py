@@ -17,6 +17,7 @@ from scripts.io.points import Points, as_positions, read_points, write_points
 from scripts.io.scans import Scan, header_facts, read_scan
 from scripts.io.series import Series, open_series, save_series, series_image
 from scripts.io.tables import print_summary, write_table
+from scripts.io.template import MNI152, image_path, template_file
 from scripts.io.voxels import volume_index
 from scripts.io.weights import load_weights, read_checkpoint, write_safetensors
 from scripts.io.writing import check_folder, check_output, whole_file, whole_folder, write_complete, write_json
@@ -24,6 +25,7 @@ from scripts.io.writing import check_folder, check_output, whole_file, whole_fol
 __all__ = [
     "ASSUMED_RAS",
     "IN_MEMORY",
+    "MNI152",
     "NO_ORIENTATION",
     "FilePath",
     "ImageSource",
@@ -41,6 +43,7 @@ __all__ = [
     "header_facts",
     "holds_labels",
     "image_files",
+    "image_path",
     "load_keypoints",
     "load_weights",
     "nifti_image",
@@ -68,6 +71,7 @@ __all__ = [
     "scan_name",
     "series_image",
     "source_name",
+    "template_file",
     "transform_points",
     "volume_index",
     "whole_file",

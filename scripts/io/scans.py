@@ -13,6 +13,7 @@ from scripts.io.files import FilePath
 from scripts.io.headers import Space, find_space
 from scripts.io.images import ImageSource, open_volumes, source_name
 from scripts.io.missing import fill_missing
+from scripts.io.template import template_name
 from scripts.io.voxels import commonest, read_voxels, share_of_equal_neighbors, storage
 from scripts.runtime import InputError
 
@@ -114,9 +115,10 @@ def header_facts(scan: Scan) -> dict[str, Any]:
     """What a report says about an input, ready for JSON.
 
     Returns:
-        `path`, `size` (voxels), `spacing_mm`, `orientation` (such as `LAS`), `dtype`, `space` and `warnings`.
+        `path`, `size` (voxels), `spacing_mm`, `orientation` (such as `LAS`), `dtype`, `space` and `warnings`;
+        of the template also `template`, its name.
     """
-    return {
+    facts = {
         "path": scan.path,
         "size": list(scan.array.shape),
         "spacing_mm": [round(float(size), 6) for size in scan.grid.spacing],
@@ -125,3 +127,5 @@ def header_facts(scan: Scan) -> dict[str, Any]:
         "space": scan.space,
         "warnings": list(scan.warnings),
     }
+    template = template_name(scan.path)
+    return facts | ({"template": template} if template else {})

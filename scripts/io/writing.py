@@ -57,7 +57,8 @@ def whole_folder(path: FilePath, last: str | None = None, ours: Collection[str] 
         path: path of the folder; it and those above it are made. Without `last` it is new or empty, and appears with
             all its files at once.
         last: name of the file that tells that all files are there. With it, the folder may hold others before: those
-            of the same names are replaced one by one, and as long as that takes, this file is missing.
+            of the same names are replaced one by one, and as long as that takes, this file is missing. It and those in
+            `ours` may have folders in their names.
         ours: with `last`, names of files that an earlier run may have left: those that are not written anew are
             removed, any other file stays.
 
@@ -78,8 +79,10 @@ def whole_folder(path: FilePath, last: str | None = None, ours: Collection[str] 
         for name in ours:
             if not (unfinished / name).exists():
                 (final / name).unlink(missing_ok=True)
-        for file in sorted(unfinished.iterdir(), key=lambda file: file.name == last):
-            os.replace(file, final / file.name)
+        files = [file.relative_to(unfinished) for file in unfinished.rglob("*") if file.is_file()]
+        for file in sorted(files, key=lambda file: file == Path(last)):
+            (final / file).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(unfinished / file, final / file)
 
 
 def write_complete(path: FilePath, write: Callable[[TextIO], None]) -> None:

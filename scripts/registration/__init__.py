@@ -3,13 +3,14 @@
 
 from scripts.registration.contrasts import compare_contrasts, print_pair_warnings, reject_worse
 from scripts.registration.fingerprint import described_init, described_network, json_sha256, source_digest
-from scripts.registration.jobs import registration_jobs, shared_jobs
+from scripts.registration.jobs import registration_jobs, shared_jobs, unfinished_jobs
 from scripts.registration.masks import Strip, described_strip, read_strip
 from scripts.registration.measuring import landmark_error, measure
 from scripts.registration.outcomes import Attempt, Outcomes
 from scripts.registration.pair import (
     ROLES,
     AlignedPair,
+    Failure,
     ImageSources,
     Job,
     LoadedImage,
@@ -32,7 +33,7 @@ from scripts.registration.reuse import (
     own_grid,
     points,
 )
-from scripts.registration.saving import moved_image, save_pair, save_registration
+from scripts.registration.saving import LAST, moved_image, save_pair, save_registration
 from scripts.registration.start import start_registration
 from scripts.registration.steps import (
     Init,
@@ -51,9 +52,11 @@ from scripts.registration.submission import save_submission, submission_fields, 
 from scripts.registration.summary import RegistrationTable
 
 __all__ = [
+    "LAST",
     "ROLES",
     "AlignedPair",
     "Attempt",
+    "Failure",
     "ImageSources",
     "Init",
     "Job",
@@ -107,5 +110,6 @@ __all__ = [
     "start_registration",
     "submission_fields",
     "to_network_grid",
+    "unfinished_jobs",
     "zip_submission",
 ]

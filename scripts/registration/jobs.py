@@ -7,17 +7,19 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 
 from scripts.datasets import validation_pairs
-from scripts.io import cells_by_column, check_is_text, read_csv, read_json, scan_name, source_name
+from scripts.io import cells_by_column, check_is_text, image_path, read_csv, read_json, scan_name, source_name
 from scripts.registration.fingerprint import settings_digests, source_digest, source_digests
 from scripts.registration.pair import ROLES, Digests, ImageSources, Job
+from scripts.registration.saving import LAST
 from scripts.runtime import InputError, rank, share
 
 _EXTRAS = ("mask", "exclude", "label", "landmarks")
+AnyJob = TypeVar("AnyJob", bound=Job)
 _COLUMNS = (*ROLES, *(f"{role}_{extra}" for role in ROLES for extra in _EXTRAS), "name")
 
 
@@ -38,6 +40,7 @@ def registration_jobs(
     Args:
         output_dir: folder for the results.
         files: paths for a single pair, by `fixed`, `moving`, `fixed_mask`, `moving_label` and so on; None if not given.
+            The images may be `mni152`, the template, here as in `pairs`.
         pairs: CSV file with these names as header, or JSON file with a list of objects with these keys. Paths are
             relative to the file. An optional `name` names the folder, by default `FIXED_MOVING`.
         dataset_dir: Learn2Reg dataset.
@@ -54,7 +57,7 @@ def registration_jobs(
     for option, value in {**files, "pairs": pairs, "dataset_dir": dataset_dir}.items():
         if value is not None:
             check_is_text(value, option)
-    given = {name: str(path) for name, path in files.items() if path is not None}
+    given = {name: str(path) for name, path in _with_template(files).items() if path is not None}
     if sum((bool(given), pairs is not None, dataset_dir is not None)) != 1 or (given and not set(ROLES) <= set(given)):
         raise InputError("give either --fixed and --moving, or --pairs, or --dataset_dir")
     if given:
@@ -73,7 +76,7 @@ def registration_jobs(
             raise InputError(
                 f"{pairs or dataset_dir}: {count} pairs would be written to {name}; name them in a column 'name'"
             )
-    return _unfinished(jobs, settings or {})
+    return unfinished_jobs(jobs, settings or {})
 
 
 def shared_jobs(**arguments: Any) -> list[Job]:
@@ -95,6 +98,11 @@ def _job(fixed: ImageSources, moving: ImageSources, folder: Callable[[str], str]
     return Job(name=name, folder=folder(name), fixed=fixed, moving=moving)
 
 
+def _with_template(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a pair, the template's file in the place of its name."""
+    return {name: image_path(value) if name in ROLES else value for name, value in values.items()}
+
+
 def _image_files(paths: Mapping[str, str], role: str) -> ImageSources:
     return ImageSources(image=paths[role], **{extra: paths.get(f"{role}_{extra}") or None for extra in _EXTRAS})
 
@@ -113,7 +121,7 @@ def _listed_jobs(file: Path, folder: Callable[[str], str]) -> list[Job]:
         unknown = [str(name) for name in row if name not in _COLUMNS]
         if unknown:
             raise InputError(f"{file}: unknown column {unknown[0]!r}; the columns are {', '.join(_COLUMNS)}")
-        values = {name: str(value).strip() for name, value in row.items() if value}
+        values = _with_template({name: str(value).strip() for name, value in row.items() if value})
         missing = [role for role in ROLES if not values.get(role)]
         if missing:
             raise InputError(f"{file}: pair {number} has no '{missing[0]}' image; correct it")
@@ -143,10 +151,20 @@ def _json_rows(file: Path) -> Sequence[Mapping[str, Any]]:
     return rows
 
 
-def _unfinished(jobs: Sequence[Job], settings: Mapping[str, Any]) -> list[Job]:
-    """The jobs that are to be done; prints how many are finished, and why others are done anew."""
+def unfinished_jobs(
+    jobs: Sequence[AnyJob],
+    settings: Mapping[str, Any],
+    metrics_file: Callable[[AnyJob], Path] = lambda job: Path(job.folder) / LAST,
+) -> list[AnyJob]:
+    """The jobs that are to be done; prints how many are finished, and why others are done anew.
+
+    Args:
+        jobs: all jobs.
+        settings: as in `registration_jobs`.
+        metrics_file: where the metrics of a job are; other files that they name are relative to their folder.
+    """
     wanted, digest = settings_digests(settings), cache(source_digest)  # many pairs share an image
-    changes = [_changes(job, wanted, digest) for job in jobs]
+    changes = [_changes(job, metrics_file(job), wanted, digest) for job in jobs]
     finished = sum(not found for found in changes if found is not None)
     if finished:
         print(f"{finished} of {len(jobs)} pairs are finished already")
@@ -157,19 +175,18 @@ def _unfinished(jobs: Sequence[Job], settings: Mapping[str, Any]) -> list[Job]:
     return [job for job, found in zip(jobs, changes, strict=True) if found != []]
 
 
-def _changes(job: Job, wanted: Digests, digest: Callable[[Any], str | None]) -> list[str] | None:
-    """What the results in a job's folder do not share with those to be made; None where there are no results."""
-    folder = Path(job.folder)
+def _changes(job: Job, metrics_file: Path, wanted: Digests, digest: Callable[[Any], str | None]) -> list[str] | None:
+    """What the results of a job do not share with those to be made; None where there are no results."""
     try:
         # It is written last: where it is, the others are complete.
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
         found, results = dict(metrics.get("fingerprint", {})), list(metrics.get("files", ()))
     except (OSError, ValueError, AttributeError, TypeError):
         return None
     changed = _differing(found, wanted)
     if changed:
         return changed  # without reading the images
-    if not all((folder / name).exists() for name in results):
+    if not all((metrics_file.parent / name).exists() for name in results):
         return ["files of the result"]
     return _differing(found, source_digests(job, digest))
 

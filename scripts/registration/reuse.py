@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Use of saved transforms: warp images, map points, convert formats, Jacobian determinant."""
+"""Use of saved transforms: warp images, map points, convert formats, Jacobian determinant.
+
+In the place of an image, `mni152` stands for the template.
+"""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,6 +20,7 @@ from scripts.io import (
     check_folder,
     check_output,
     holds_labels,
+    image_path,
     open_series,
     read_grid,
     read_points,
@@ -66,7 +70,8 @@ def apply(
         InputError: if a file is bad, the output cannot be written or would overwrite an input, or with `auto` an input
             cannot be told to hold labels or intensities.
     """
-    transforms, inputs = _paths(transform), _paths(input)
+    transforms, inputs = _paths(transform), [image_path(path) for path in _paths(input)]
+    reference = image_path(reference)
     outputs = _outputs(inputs, output)
     for path in outputs:
         check_output(path, [*transforms, *inputs, reference], IMAGE_ENDINGS)
@@ -145,6 +150,7 @@ def convert(
     Raises:
         InputError: if a file is bad, or a format needs an image that is not given.
     """
+    fixed, moving = image_path(fixed), image_path(moving)
     check_output(output, [path for path in (transform, fixed, moving) if path])
     fixed_grid, moving_grid = (read_grid(path, assume_ras) if path else None for path in (fixed, moving))
     read = read_transform(transform, source, fixed_grid, moving_grid, assume_ras)
@@ -164,7 +170,7 @@ def jacobian(transform: Paths, output: str, reference: str | None = None, assume
     Raises:
         InputError: if a file is bad, or there is neither a reference nor a field with a grid.
     """
-    transforms = _paths(transform)
+    transforms, reference = _paths(transform), image_path(reference)
     check_output(output, [*transforms, *([reference] if reference else [])], IMAGE_ENDINGS)
     whole = composed(transforms, assume_ras=assume_ras)
     grid = read_grid(reference, assume_ras) if reference else own_grid(whole, transforms[0], "--reference")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results of a registration as files: a folder for each pair."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from scripts.io import (
     write_json,
 )
 from scripts.registration.pair import ROLES, MeasuredRegistration, Registration, advanced
-from scripts.report import COPIES, Input, registration_report, reuse_commands
+from scripts.report import COPIES, WARPS, Input, registration_report, reuse_commands
 from scripts.runtime import timed
 from scripts.spatial import warp
 
@@ -30,8 +31,7 @@ from scripts.spatial import warp
 LAST = "metrics.json"
 OUTPUTS = (
     "moved.nii.gz",
-    "warp.nii.gz",
-    "inverse_warp.nii.gz",
+    *WARPS,
     "affine.mat",
     "transform.h5",
     "fixed_mask.nii.gz",
@@ -40,6 +40,7 @@ OUTPUTS = (
     *COPIES.values(),  # the report's commands write them
     LAST,
 )
+NAMES = {name: name for name in OUTPUTS}
 
 
 def save_pair(registration: MeasuredRegistration, composite: bool) -> MeasuredRegistration:
@@ -50,7 +51,9 @@ def save_pair(registration: MeasuredRegistration, composite: bool) -> MeasuredRe
     return saved
 
 
-def save_registration(registration: MeasuredRegistration, folder: Path, composite: bool) -> MeasuredRegistration:
+def save_registration(
+    registration: MeasuredRegistration, folder: Path, composite: bool, names: Mapping[str, str] = NAMES
+) -> MeasuredRegistration:
     """Write what a registration leaves, all of it or nothing.
 
     `moved.nii.gz`, the moving image in the fixed space, in the moving image's data type; `warp.nii.gz` and
@@ -63,19 +66,26 @@ def save_registration(registration: MeasuredRegistration, folder: Path, composit
         registration: the results.
         folder: folder for the files; made where it is missing.
         composite: write `transform.h5`, too: affine map and deformation apart, in an ITK composite.
+        names: the names that these files are to have in the folder, with folders in them; those of `moved.nii.gz`, of
+            both warps, of `metrics.json` and `report.html`, and of others that are wanted.
 
     Returns:
         The registration, with the time that this took.
     """
     timings = dict(registration.timings)
-    with whole_folder(folder, last=LAST, ours=OUTPUTS) as target:
+    with whole_folder(folder, last=names[LAST], ours=names.values()) as target:
+        files = {name: target / place for name, place in names.items()}
+        for file in files.values():
+            file.parent.mkdir(parents=True, exist_ok=True)
         with timed(timings, "save"):
-            _write_transforms(target, registration, composite)
+            _write_transforms(files, registration, composite)
         metrics = {**registration.metrics, "timings": timings}
         with timed(timings, "report"):
-            _write_report(target / "report.html", registration, folder, metrics)
-        metrics["files"] = sorted(file.name for file in target.iterdir())
-        write_json(target / LAST, metrics)
+            _write_report(files["report.html"], registration, folder, metrics, names)
+        metrics["files"] = sorted(
+            os.path.relpath(file, files[LAST].parent) for file in target.rglob("*") if file.is_file()
+        )
+        write_json(files[LAST], metrics)
     return advanced(MeasuredRegistration, registration, metrics=metrics, timings=timings)
 
 
@@ -86,23 +96,25 @@ def moved_image(registration: Registration) -> NDArray[Any]:
     return resample(moving.array, moving.affine, fixed.grid, registration.warp, outside=outside)
 
 
-def _write_transforms(target: Path, registration: Registration, composite: bool) -> None:
+def _write_transforms(files: Mapping[str, Path], registration: Registration, composite: bool) -> None:
     fixed, moving = (image.scan for image in registration.images)
-    save_image(
-        target / "moved.nii.gz", moved_image(registration), fixed.affine, moving.dtype, moving.slope, moving.inter
-    )
-    for name, field in (("warp", registration.warp), ("inverse_warp", registration.inverse_warp)):
+    save_image(files["moved.nii.gz"], moved_image(registration), fixed.affine, moving.dtype, moving.slope, moving.inter)
+    for name, field in zip(WARPS, (registration.warp, registration.inverse_warp), strict=True):
         if field is not None:
-            save_itk_field(target / f"{name}.nii.gz", field.displacement, field.affine)
-    save_affine(target / "affine.mat", registration.affine)
+            save_itk_field(files[name], field.displacement, field.affine)
+    if "affine.mat" in files:
+        save_affine(files["affine.mat"], registration.affine)
     if composite:
-        save_composite(target / "transform.h5", registration.affine, registration.deformation)
+        save_composite(files["transform.h5"], registration.affine, registration.deformation)
     for role, image in zip(ROLES, registration.images, strict=True):
-        if image.found_mask is not None:
-            save_image(target / f"{role}_mask.nii.gz", image.found_mask, image.scan.affine)
+        mask = f"{role}_mask.nii.gz"
+        if mask in files and image.found_mask is not None:
+            save_image(files[mask], image.found_mask, image.scan.affine)
 
 
-def _write_report(path: Path, registration: Registration, folder: Path, metrics: Mapping[str, Any]) -> None:
+def _write_report(
+    path: Path, registration: Registration, folder: Path, metrics: Mapping[str, Any], names: Mapping[str, str]
+) -> None:
     fixed, before = registration.image
     field = registration.field
     moved = warp(torch.from_numpy(np.ascontiguousarray(before))[None, None], field[None])[0, 0].numpy()
@@ -111,10 +123,12 @@ def _write_report(path: Path, registration: Registration, folder: Path, metrics:
         Input(scan.path, scan.affine if scan.space == ASSUMED_RAS else None, scan.volume) for scan in scans
     )
     in_files = all(scan.path != IN_MEMORY for scan in scans)
-    commands = reuse_commands(fixed_input, moving_input, folder) if in_files else []
+    warp_name, inverse_name = (names[name] for name in WARPS)
+    warps = warp_name, inverse_name
+    commands = reuse_commands(fixed_input, moving_input, folder, warps) if in_files else []
     spacing = float(registration.grid.spacing[0])
     heads = dict(_heads(registration))
-    registration_report(path, fixed, before, moved, field.numpy(), metrics, commands, spacing, heads)
+    registration_report(path, fixed, before, moved, field.numpy(), metrics, commands, spacing, warps, heads)
 
 
 def _heads(registration: Registration) -> Iterator[tuple[str, tuple[NDArray[np.float32], NDArray[np.bool_]]]]:

@@ -4,7 +4,7 @@
 import os
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 _TEMPLATES: tuple[tuple[str, str, str, Callable[[str], str]], ...] = (
     (
         "This tool",
-        "From the bundle's folder. Images, label maps (values stay exact) and 4-D series; inverse_warp.nii.gz, beside"
-        " the warp, maps images of the fixed space into the moving one.",
-        "python -m scripts apply --transform $WARP --input $MOVING --reference $FIXED --output moved_again.nii.gz",
+        "From the bundle's folder. Images, label maps (values stay exact) and 4-D series. The second command goes the"
+        " other way: it brings the fixed image, or whatever lies in its space, onto the moving one.",
+        "python -m scripts apply --transform $WARP --input $MOVING --reference $FIXED --output moved_again.nii.gz$RAS\n"
+        "python -m scripts apply --transform $BACK --input $FIXED --reference $MOVING --output fixed_moved.nii.gz$RAS",
         shlex.quote,
     ),
     (
@@ -55,6 +56,8 @@ _TEMPLATES: tuple[tuple[str, str, str, Callable[[str], str]], ...] = (
 )
 
 
+# Names of the warp and of its inverse in the folder of the results.
+WARPS = ("warp.nii.gz", "inverse_warp.nii.gz")
 # Copies of the images for other tools, in the folder of the results.
 COPIES = {"fixed": "fixed_copy.nii.gz", "moving": "moving_copy.nii.gz"}
 _NIFTI = (".nii", ".nii.gz")
@@ -103,8 +106,12 @@ class Reuse:
     text: str
 
 
-def reuse_commands(fixed: Input, moving: Input, folder: str | os.PathLike[str]) -> list[Reuse]:
-    """Commands that resample an image of the moving space on the fixed image's grid, by `folder/warp.nii.gz`.
+def reuse_commands(
+    fixed: Input, moving: Input, folder: str | os.PathLike[str], warps: tuple[str, str] = WARPS
+) -> list[Reuse]:
+    """Commands that resample an image of the moving space on the fixed image's grid, by the warp.
+
+    Those of this tool also go the other way, by its inverse.
 
     Paths are made absolute, so the commands run from any folder. Results go to the folder that they run in. Where other
     tools cannot take a file as it is, a command before theirs writes a copy into `folder`, which they then take.
@@ -113,12 +120,13 @@ def reuse_commands(fixed: Input, moving: Input, folder: str | os.PathLike[str]) 
         fixed: the fixed image.
         moving: the moving image.
         folder: folder of the registration's results.
+        warps: names of the warp and of its inverse in it.
 
     Returns:
         One entry for each tool.
     """
     folder = Path(os.path.abspath(folder))
-    names = {"WARP": str(folder / "warp.nii.gz")}
+    names = {name: str(folder / warp) for name, warp in zip(("WARP", "BACK"), warps, strict=True)}
     notes, copies = [], []
     for role, image in (("fixed", fixed), ("moving", moving)):
         path = os.path.abspath(image.path)
@@ -128,8 +136,9 @@ def reuse_commands(fixed: Input, moving: Input, folder: str | os.PathLike[str]) 
             notes.append(f"{role} image: {image.obstacle}")
             copies.append(shlex.join(["python", "-c", _copy_code(image), path, copy]))
     option = "" if fixed.affine is None and moving.affine is None else " --assume_ras"
-    first, *others = (Reuse(tool, note, _filled(text, names, quote)) for tool, note, text, quote in _TEMPLATES)
-    first = replace(first, text=first.text + option)
+    first, *others = (
+        Reuse(tool, note, _filled(text.replace("$RAS", option), names, quote)) for tool, note, text, quote in _TEMPLATES
+    )
     if not copies:
         return [first, *others]
     note = f"To be run first: the commands below take the copies ({'; '.join(notes)})."

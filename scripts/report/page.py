@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from scripts.io import scan_name, write_complete
 from scripts.report.charts import color_scale, histogram
-from scripts.report.commands import Reuse
+from scripts.report.commands import WARPS, Reuse
 from scripts.report.panels import FOREGROUND, outline_panel, panels
 from scripts.report.tables import (
     findings_table,
@@ -39,6 +39,7 @@ def registration_report(
     metrics: Mapping[str, Any],
     commands: Sequence[Reuse],
     spacing: float = 1.0,
+    warps: tuple[str, str] = WARPS,
     heads: Mapping[str, tuple[NDArray[np.float32], NDArray[np.bool_]]] | None = None,
 ) -> None:
     """Write the report: verdict, pictures in three planes, metrics, headers, and commands that reuse the warp.
@@ -55,6 +56,7 @@ def registration_report(
         metrics: content of metrics.json; an entry that is missing or None is left out or shown as a dash.
         commands: commands to show, see `reuse_commands`.
         spacing: edge length of the grid's cubic voxels, mm.
+        warps: names of the files of the warp and of its inverse.
         heads: whole heads whose brain was found: by role, the scan `(X, Y, Z)` in [0, 1] and the mask.
 
     Raises:
@@ -79,6 +81,7 @@ def registration_report(
         "inputs": inputs_table(metrics),
         "timings": timings_table(metrics),
         "versions": versions_table(metrics),
+        "directions": "\n".join(_directions(metrics, warps)),
         "commands": "\n".join(_command(index, command) for index, command in enumerate(commands)),
     }
     page = Template(_asset("report.html")).substitute(parts)
@@ -117,6 +120,20 @@ def _head_section(role: str, head: NDArray[np.float32], brain: NDArray[np.bool_]
         "outline of the brain. Where it cuts off brain, or takes in what is around, give a mask of your own "
         f'(--{role}_mask).</p><div class="planes">\n{outline_panel(head, brain)}\n</div></section>'
     )
+
+
+def _directions(metrics: Mapping[str, Any], warps: tuple[str, str]) -> list[str]:
+    """Which scan each warp moves, as list items."""
+    paths = [metrics[role]["path"] for role in ("fixed", "moving")]
+    fixed, moving = (
+        f"{escape(name)} ({role})" for name, role in zip(scan_names(*paths), ("fixed", "moving"), strict=True)
+    )
+    items = []
+    warp, inverse = (escape(Path(name).name) for name in warps)
+    for file, source, target, role in ((warp, moving, fixed, "moving"), (inverse, fixed, moving, "fixed")):
+        use = ": use it to move an atlas of the template onto your scan" if "template" in metrics[role] else ""
+        items.append(f"<li><strong>{file}</strong> brings images and label maps of {source} onto {target}{use}.</li>")
+    return [*items, f"<li>Points go the other way: {warp} maps points of the fixed to the moving scan.</li>"]
 
 
 def _command(index: int, command: Reuse) -> str:

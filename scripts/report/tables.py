@@ -41,6 +41,7 @@ _AFFINE = (
     ("Affine translation", "translation_mm", "mm"),
 )
 _HEADER = {
+    "template": "Template",
     "path": "File",
     "size": "Size, voxels",
     "spacing_mm": "Voxel, mm",
@@ -123,7 +124,8 @@ def findings_table(metrics: Mapping[str, Any]) -> str:
 def inputs_table(metrics: Mapping[str, Any]) -> str:
     """Table of both images' headers, side by side, and the list of warnings about them."""
     images = metrics["fixed"], metrics["moving"]
-    rows = [(name, *(number(image.get(key), " × ") for image in images)) for key, name in _HEADER.items()]
+    shown = {key: name for key, name in _HEADER.items() if any(key in image for image in images)}
+    rows = [(name, *(number(image.get(key), " × ") for image in images)) for key, name in shown.items()]
     notes = "".join(
         f"<li>{role}: {escape(warning)}</li>"
         for role, image in zip(("Fixed", "Moving"), images, strict=True)

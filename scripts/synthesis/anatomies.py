@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter
 from torch import Tensor
 
-from scripts.runtime import InputError
+from scripts.io import template_file
 
 Size = tuple[int, int, int]
 FloatArray = NDArray[np.float64]
@@ -89,24 +89,15 @@ def icbm_anatomy(size: Size) -> Anatomy:
         size: size of the volume, `(X, Y, Z)` voxels.
 
     Raises:
-        InputError: if nilearn is not installed.
+        InputError: as `io.template_file`.
     """
-    try:
-        import nilearn.datasets
-    except ImportError as error:
-        raise InputError("nilearn: not installed, the ICBM152 brain comes with it; pip install '.[demo]'") from error
-    folder = Path(nilearn.datasets.__file__).parent / "data"
-    files = {kind: folder / f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz" for kind in ("t1", "gm", "wm")}
-    for file in files.values():
-        if not file.is_file():
-            raise InputError(f"{file}: no such file in this version of nilearn; pip install '.[demo]'")
-
-    template = nib.nifti1.load(files["t1"])
+    files = [template_file(kind) for kind in ("t1", "gm", "wm")]
+    template = nib.nifti1.load(files[0])
     occupied = np.argwhere(np.asarray(template.dataobj) > 0)
     low, high = occupied.min(axis=0), occupied.max(axis=0)
     spacing = _spacing((high - low) * 1.0, size)  # the template's voxels are 1 mm
     center = nib.affines.apply_affine(template.affine, (low + high) / 2.0)
-    t1, gray, white = (_resample(file, size, spacing, center) for file in files.values())
+    t1, gray, white = (_resample(file, size, spacing, center) for file in files)
 
     brain = t1 > 0.15
     x, y, z = (axis + c for axis, c in zip(_world_grid(size, spacing), center, strict=True))

@@ -157,6 +157,19 @@ def test_files_join_others_in_a_folder(tmp_path: Path) -> None:
     assert content == {"moved.nii.gz": "new", "metrics.json": "new", "warp.nii.gz": "new", "notes.txt": "old"}
 
 
+def test_files_join_others_in_folders_of_a_folder(tmp_path: Path) -> None:
+    for name in ("anat/moved.nii.gz", "anat/gone.h5", "anat/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("old")
+    with whole_folder(tmp_path, last="anat/metrics.json", ours=["anat/gone.h5"]) as folder:
+        for name in ("anat/moved.nii.gz", "anat/metrics.json", "figures/report.html"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text("new")
+    content = {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.rglob("*.*")}
+    new = dict.fromkeys(("anat/moved.nii.gz", "anat/metrics.json", "figures/report.html"), "new")
+    assert content == new | {"anat/notes.txt": "old"}
+
+
 @pytest.mark.parametrize("last", [None, "metrics.json"])
 def test_failure_half_way_leaves_the_folder_as_it_was(tmp_path: Path, last: str | None) -> None:
     (tmp_path / "out").mkdir()

@@ -24,7 +24,9 @@ def test_each_tool_gets_the_files_in_their_roles() -> None:
     assert found["ANTs"].startswith(
         "antsApplyTransforms -d 3 -i /data/m.nii.gz -r /data/f.nii.gz -t /out/warp.nii.gz -o "
     )
-    assert "--transform /out/warp.nii.gz --input /data/m.nii.gz --reference /data/f.nii.gz" in found["This tool"]
+    there, back = found["This tool"].splitlines()
+    assert "--transform /out/warp.nii.gz --input /data/m.nii.gz --reference /data/f.nii.gz" in there
+    assert "--transform /out/inverse_warp.nii.gz --input /data/f.nii.gz --reference /data/m.nii.gz" in back
     convert, applywarp = found["FSL"].splitlines()
     assert "--to fsl --fixed /data/f.nii.gz --moving /data/m.nii.gz --output warp_fsl.nii.gz" in convert
     assert applywarp.startswith("applywarp --rel -i /data/m.nii.gz -r /data/f.nii.gz -w warp_fsl.nii.gz -o ")

@@ -84,6 +84,31 @@ def test_commands_are_in_the_page_unchanged(tmp_path: Path, volumes: Volumes, me
     assert 'data-copy="command-0"' in page
 
 
+def directions(page: str) -> str:
+    """What a reader sees of the part that says which warp moves which scan."""
+    return unescape(re.sub(r"<.*?>", "", page[page.index("<h2>Reuse the warp") : page.index('<div class="command">')]))
+
+
+def test_the_page_says_which_warp_moves_which_scan(tmp_path: Path, volumes: Volumes, metrics: Metrics) -> None:
+    metrics["fixed"]["path"], metrics["moving"]["path"] = "/data/a & b.nii.gz", "/data/c.nii.gz"
+    text = directions(write(tmp_path / "report.html", volumes, metrics))
+    assert "warp.nii.gz brings images and label maps of c (moving) onto a & b (fixed).\n" in text
+    assert "inverse_warp.nii.gz brings images and label maps of a & b (fixed) onto c (moving).\n" in text
+    assert "Points go the other way: warp.nii.gz maps points of the fixed to the moving scan." in text
+    assert "atlas" not in text
+
+
+@pytest.mark.parametrize(("role", "file"), [("fixed", "inverse_warp"), ("moving", "warp")])
+def test_the_page_says_which_warp_moves_an_atlas_of_the_template(
+    tmp_path: Path, volumes: Volumes, metrics: Metrics, role: str, file: str
+) -> None:
+    metrics[role]["template"] = "MNI152NLin2009aSym"
+    page = write(tmp_path / "report.html", volumes, metrics)
+    (line,) = (line for line in directions(page).splitlines() if "atlas of the template onto your scan" in line)
+    assert line.startswith(f"{file}.nii.gz brings ")
+    assert '<th scope="row">Template</th>' in page
+
+
 def test_a_new_page_replaces_the_old_one(tmp_path: Path, volumes: Volumes, metrics: Metrics) -> None:
     (tmp_path / "report.html").write_text("old")
     assert write(tmp_path / "report.html", volumes, metrics).startswith("<!DOCTYPE html>")

@@ -117,6 +117,17 @@ def test_register_runs_in_this_process_and_warns_of_nothing(
     assert "out/report.html" in printed
 
 
+def test_the_name_of_the_template_is_no_path(
+    register: Callable, pair: tuple[Path, Path], small_template: Path, capsys: pytest.CaptureFixture
+) -> None:
+    Path("mni152").mkdir()
+    assert register("--fixed", "mni152", "--moving", pair[1], "--output_dir", "out") in (0, 5)
+    metrics = json.loads(Path("out/metrics.json").read_text())
+    assert (metrics["fixed"]["path"], metrics["fixed"]["template"]) == (str(small_template), "MNI152NLin2009aSym")
+    assert register("--fixed", "./mni152", "--moving", pair[1], "--output_dir", "out") == 3
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ./mni152: a folder, not a file")
+
+
 def test_bad_input_is_one_line_and_exit_3(
     register: Callable, pair: tuple[Path, Path], capsys: pytest.CaptureFixture
 ) -> None:

@@ -128,10 +128,14 @@ def check(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = nib.load(out / "moved.nii.gz").get_fdata()
     assert expected.std() > 100
     commands = commands_of(out / "report.html")
-    (ours,) = commands["This tool"]
+    ours, back = commands["This tool"]
     assert main(ours[3:]) == 0
     again = nib.load("moved_again.nii.gz").get_fdata()
     np.testing.assert_allclose(again[..., 1] if again.ndim == 4 else again, expected, atol=0.05)
+    assert main(back[3:]) == 0
+    inverse, fixed_moved = (nib.load(path) for path in (out / "inverse_warp.nii.gz", "fixed_moved.nii.gz"))
+    assert fixed_moved.shape[:3] == inverse.shape[:3]
+    assert np.std(fixed_moved.dataobj) > 100
     for words in commands.get("Copies for other tools", ()):
         run_python(words, monkeypatch)
     convert, applywarp = commands["FSL"]
@@ -140,6 +144,16 @@ def check(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Path(applywarp[applywarp.index("-w") + 1]).is_file()
     (ants,) = commands["ANTs"]
     np.testing.assert_allclose(moved_by_itk(ants[:-2]), expected, atol=0.5)
+
+
+def test_commands_of_a_registration_to_the_template_work(
+    register: Callable, small_template: Path, scans: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "a b, c" / "out"
+    register("mni152", scans(as_it_is, as_it_is)["moving"], out)
+    check(out, monkeypatch)
+    (ants,) = commands_of(out / "report.html")["ANTs"]
+    assert ants[ants.index("-r") + 1] == str(small_template)
 
 
 def test_commands_of_the_pairs_of_a_list_work(
