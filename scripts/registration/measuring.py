@@ -165,7 +165,7 @@ def _image_facts(image: LoadedImage, digest: str | None) -> dict[str, Any]:
 
 def similarity(pair: PredictedPair) -> dict[str, float]:
     """Similarity of the images and overlap of their foregrounds, on the network's grid."""
-    image, field = torch.from_numpy(pair.image), pair.field
+    image, compared, field = torch.from_numpy(pair.image), torch.from_numpy(pair.compared), pair.field
     fixed, moving = torch.from_numpy(pair.foregrounds)
     inside = without_rim(fixed, float(pair.grid.spacing[0]))
     figures: dict[str, float] = {}
@@ -173,7 +173,7 @@ def similarity(pair: PredictedPair) -> dict[str, float]:
         known = _known(pair, way)
         moved = warp(moving[None, None].byte(), way[None], mode="nearest")[0, 0] > 0
         figures |= {
-            f"lncc{suffix}": lncc(image, way, known).item(),
+            f"lncc{suffix}": lncc(compared, way, known).item(),
             f"mutual_information{suffix}": mutual_information(image, way, inside & known),
             f"foreground_dice{suffix}": _dice(fixed & known, moved & known),
         }

@@ -166,6 +166,8 @@ class PreparedPair(LoadedPair):
         foregrounds: `(2, X, Y, Z)` bool, where these images show something.
         unknown: `(2, X, Y, Z)` bool, where their content is unknown: excluded, or beyond a cut; None where it is known.
         local_correlation: see `metrics.local_correlation`; None where it is not measured.
+        in_one_contrast: of images of different contrasts, those of `intensities.in_either_contrast`; None of images of
+            one contrast.
         warnings: as in `AlignedPair`.
     """
 
@@ -175,7 +177,18 @@ class PreparedPair(LoadedPair):
     foregrounds: NDArray[np.bool_]
     unknown: NDArray[np.bool_] | None = None
     local_correlation: float | None = None
+    in_one_contrast: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """Where each image shows something that is known, `(2, X, Y, Z)`."""
+        return self.foregrounds if self.unknown is None else self.foregrounds & ~self.unknown
+
+    @property
+    def compared(self) -> NDArray[np.float32]:
+        """Both images in one contrast, `(2, X, Y, Z)`: what LNCC compares."""
+        return self.image if self.in_one_contrast is None else self.in_one_contrast[0]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -183,7 +196,7 @@ class PredictedPair(PreparedPair):
     """What the network predicts.
 
     Attributes:
-        seen: `image` with what was shown to the network where it is unknown.
+        seen: `compared` with what was shown to the network where it is unknown.
         field: `(3, X, Y, Z)` float32 on the CPU, voxels of the network's grid.
         device: the device that predicted it.
         refinement: figures of the refinement; None without one.

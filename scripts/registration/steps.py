@@ -176,7 +176,7 @@ def to_network_grid(pair: AlignedPair, multiple: int, spacing: float, least_size
 def predict(
     pair: PreparedPair, network: nn.Module, inferer: Callable[[Tensor, nn.Module], Tensor], device: torch.device
 ) -> PredictedPair:
-    """Predict the displacement field.
+    """Predict the displacement field: of images of different contrasts the mean of two, one in either contrast.
 
     Args:
         pair: what the network sees.
@@ -190,11 +190,16 @@ def predict(
         return inferer(torch.from_numpy(image)[None].to(device), network)[0].float().cpu()
 
     with timed(timings, "network"), torch.no_grad():
-        if pair.unknown is None:
-            seen, field = pair.image, predicted(pair.image)
-        else:
-            seen, field = predict_around(pair.image, pair.unknown, predicted)
-    return advanced(PredictedPair, pair, seen=seen, field=field, device=str(device), timings=timings)
+        seen, fields = [], []
+        for image in pair.in_one_contrast or (pair.image,):
+            if pair.unknown is None:
+                shown, field = image, predicted(image)
+            else:
+                shown, field = predict_around(image, pair.unknown, predicted)
+            seen.append(shown)
+            fields.append(field)
+    mean = torch.stack(fields).mean(dim=0)
+    return advanced(PredictedPair, pair, seen=seen[0], field=mean, device=str(device), timings=timings)
 
 
 def fuse(pair: PredictedPair) -> Registration:

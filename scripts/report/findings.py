@@ -74,6 +74,9 @@ def _space(image: Mapping[str, Any]) -> Finding:
 def _of_pair(metrics: Mapping[str, Any]) -> Iterator[Finding]:
     correlation = metrics.get("local_correlation_before")
     if correlation is not None:
-        kind = "different contrasts, as it seems" if correlation < DIFFERENT_CONTRASTS else "one contrast, as it seems"
-        done = "the affine alignment alone was saved" if metrics.get("rejected") else "deformed by the network"
+        differ = correlation < DIFFERENT_CONTRASTS
+        kind = "different contrasts, as it seems" if differ else "one contrast, as it seems"
+        done = "registered in the contrast of either" if differ else "registered as they are"
+        if metrics.get("rejected"):
+            done += ", in vain: the affine alignment alone was saved"
         yield f"{kind} (local correlation {correlation:.2f})", done

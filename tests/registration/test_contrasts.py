@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scans of different contrasts are warned of, and a deformation that makes them less alike is taken back."""
+"""Scans of different contrasts are registered in one, and a deformation that makes them less alike is taken back."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +10,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, shift
+from torch import nn
 
 from scripts.api import register
 from scripts.geometry.grid import Grid
 from scripts.geometry.transforms import Field
 from scripts.io.scans import Scan
-from scripts.registration import compare_contrasts, fuse, measure, reject_worse
+from scripts.registration import compare_contrasts, fuse, measure, predict, reject_worse
 from scripts.registration.pair import ImageSources, Job, LoadedImage, PredictedPair, Registration
 
 SIZE = (40, 44, 36)
@@ -99,13 +100,30 @@ def test_deformation_of_next_to_nothing_is_kept() -> None:
     assert reject_worse(registration).rejected is None
 
 
-def test_different_contrasts_are_warned_of() -> None:
+def test_images_of_one_contrast_stay_as_they_are() -> None:
     noisy = brain() + np.where(brain() > 0, np.random.default_rng(1).normal(scale=0.02, size=SIZE), 0)
     darker = 0.4 * brain() ** 2
     for moving in (brain(), noisy.astype(np.float32), darker):
-        assert compare_contrasts(predicted(brain(), moving, 0.0)).warnings == ()
-    (warning,) = compare_contrasts(predicted(brain(), inverted(brain()), 0.0)).warnings
-    assert "different contrasts" in warning and "\n" not in warning
+        pair = compare_contrasts(predicted(brain(), moving, 0.0))
+        assert pair.in_one_contrast is None and pair.compared is pair.image
+
+
+def test_images_of_two_contrasts_are_seen_in_either() -> None:
+    pair = compare_contrasts(predicted(brain(), inverted(brain()), 0.0))
+    for image, wanted in zip(pair.in_one_contrast, (brain(), inverted(brain())), strict=True):
+        for seen in image:
+            np.testing.assert_allclose(seen, wanted, atol=0.05)
+    assert pair.compared is pair.in_one_contrast[0]
+    assert pair.warnings == ()
+
+
+def test_field_of_two_contrasts_is_the_mean_of_both() -> None:
+    """The network shifts by the intensity of the fixed image times 10: by 2 and by 6."""
+    versions = tuple(np.full((2, *SIZE), value, np.float32) for value in (0.2, 0.6))
+    pair = replace(predicted(brain(), brain(), 0.0), in_one_contrast=versions)
+    shifts = lambda image, network: 10 * image[:, :1].expand(-1, 3, -1, -1, -1)  # noqa: E731
+    field = predict(pair, nn.Identity(), shifts, torch.device("cpu")).field
+    np.testing.assert_allclose(field, 4, rtol=1e-6)
 
 
 # --- real scans -------------------------------------------------------------------------------------------------------
@@ -123,8 +141,9 @@ def proton_density_like(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("contrast", [flair_like, proton_density_like])
-def test_adult_of_another_contrast_is_never_worse_than_its_affine(shared_data: Path, contrast) -> None:
+@pytest.mark.parametrize(("contrast", "least"), [(flair_like, 0.58), (proton_density_like, 0.6)])
+def test_adult_of_another_contrast_is_registered(shared_data: Path, contrast, least: float) -> None:
+    """T1 to T1 has 0.620, the affine 0.392."""
     folder = shared_data / "oasis35"
     moving = nib.load(folder / "imagesTr" / "OASIS_1010_0000.nii.gz")
     result = register(
@@ -134,12 +153,13 @@ def test_adult_of_another_contrast_is_never_worse_than_its_affine(shared_data: P
         moving_label=folder / "labelsTr" / "OASIS_1010_0000.nii.gz",
         device="cpu",
     )
-    check_that_only_the_affine_is_left(result.metrics)
+    assert result.metrics["dice"] > least
+    assert result.verdict != "fail"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("fixed", "moving"), [("T02_T1w", "T03_T2w"), ("T13_T2w", "T14_T1w")])
-def test_infants_of_two_contrasts_are_never_worse_than_their_affine(shared_data: Path, fixed: str, moving: str) -> None:
+def test_infants_of_two_contrasts_are_better_than_their_affine(shared_data: Path, fixed: str, moving: str) -> None:
     folder = shared_data / "contrasts" / "infants"
     result = register(
         folder / f"{fixed}.nii.gz",
@@ -148,11 +168,5 @@ def test_infants_of_two_contrasts_are_never_worse_than_their_affine(shared_data:
         moving_label=folder / f"{moving[:3]}_label.nii.gz",
         device="cpu",
     )
-    check_that_only_the_affine_is_left(result.metrics)
-
-
-def check_that_only_the_affine_is_left(metrics) -> None:
-    assert metrics["verdict"] == "fail"
-    assert any("different contrasts" in warning for warning in metrics["warnings"])
-    assert metrics["dice"] >= metrics["dice_before"] - 1e-3
-    assert metrics["rejected"]["dice"] < metrics["dice"]
+    assert result.metrics["dice"] > result.metrics["dice_before"] + 0.03
+    assert result.verdict != "fail"
