@@ -8,9 +8,11 @@ wrong matches, and labels agree less than after the affine map alone.
 import sys
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from scripts.metrics import local_correlation
+from scripts.metrics import lncc, local_correlation
 from scripts.registration.intensities import in_either_contrast
 from scripts.registration.measuring import label_overlap, landmark_error, regularity, similarity
 from scripts.registration.pair import PreparedPair, Registration, advanced
@@ -30,8 +32,17 @@ def compare_contrasts(pair: PreparedPair) -> PreparedPair:
     with timed(timings, "contrasts"):
         correlation = local_correlation(torch.from_numpy(pair.image), torch.from_numpy(pair.shown))
         differ = correlation < DIFFERENT_CONTRASTS  # false for NaN
-        in_one = in_either_contrast(pair.image, pair.shown) if differ else None
+        in_one = _most_alike_first(in_either_contrast(pair.image, pair.shown)) if differ else None
     return advanced(PreparedPair, pair, local_correlation=correlation, in_one_contrast=in_one, timings=timings)
+
+
+def _most_alike_first(
+    versions: tuple[NDArray[np.float32], NDArray[np.float32]],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    still = torch.zeros(3, *versions[0].shape[1:])
+    first, second = versions
+    alike = [lncc(torch.from_numpy(image), still).item() for image in versions]
+    return (first, second) if alike[0] >= alike[1] else (second, first)
 
 
 def print_pair_warnings(pair: PreparedPair) -> PreparedPair:

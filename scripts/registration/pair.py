@@ -166,8 +166,8 @@ class PreparedPair(LoadedPair):
         foregrounds: `(2, X, Y, Z)` bool, where these images show something.
         unknown: `(2, X, Y, Z)` bool, where their content is unknown: excluded, or beyond a cut; None where it is known.
         local_correlation: see `metrics.local_correlation`; None where it is not measured.
-        in_one_contrast: of images of different contrasts, those of `intensities.in_either_contrast`; None of images of
-            one contrast.
+        in_one_contrast: of images of different contrasts, those of `intensities.in_either_contrast`, first the one in
+            which they are more alike; None of images of one contrast.
         warnings: as in `AlignedPair`.
     """
 

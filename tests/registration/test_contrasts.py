@@ -110,9 +110,11 @@ def test_images_of_one_contrast_stay_as_they_are() -> None:
 
 def test_images_of_two_contrasts_are_seen_in_either() -> None:
     pair = compare_contrasts(predicted(brain(), inverted(brain()), 0.0))
-    for image, wanted in zip(pair.in_one_contrast, (brain(), inverted(brain())), strict=True):
-        for seen in image:
-            np.testing.assert_allclose(seen, wanted, atol=0.05)
+    for image in pair.in_one_contrast:
+        np.testing.assert_allclose(image[0], image[1], atol=0.05)
+    fixed, moving = sorted(pair.in_one_contrast, key=lambda image: np.abs(image - brain()).max())
+    np.testing.assert_array_equal(fixed[0], brain())
+    np.testing.assert_array_equal(moving[1], inverted(brain()))
     assert pair.compared is pair.in_one_contrast[0]
     assert pair.warnings == ()
 
@@ -141,7 +143,7 @@ def proton_density_like(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("contrast", "least"), [(flair_like, 0.58), (proton_density_like, 0.6)])
+@pytest.mark.parametrize(("contrast", "least"), [(flair_like, 0.57), (proton_density_like, 0.6)])
 def test_adult_of_another_contrast_is_registered(shared_data: Path, contrast, least: float) -> None:
     """T1 to T1 has 0.620, the affine 0.392."""
     folder = shared_data / "oasis35"
