@@ -131,7 +131,8 @@ def apply(
     """Pull images, 4-D series and label maps onto a reference grid.
 
     Args:
-        transform: ITK or DISPVECT field, .mat, .tfm or .h5, or several with commas between, ordered as ANTs wants them.
+        transform: ITK or DISPVECT field, .mat, .tfm or .h5, or several with commas between: the first is applied first
+            to the reference's points, as with antsApplyTransforms -t warp -t affine.
         input: image, 4-D series or label map in the moving space, or several with commas between.
         reference: image that gives the grid, or mni152, the ICBM152 template.
         output: image to write (.nii, .nii.gz); for several inputs a folder.

@@ -252,17 +252,19 @@ def _read_image(files: ImageSources, role: str, volume: int | None, assume_ras: 
         warnings = [*scan.warnings]
     excluded, found = read_excluded(files.exclude, scan, mask, assume_ras)
     warnings += found
+    content = scan.array if excluded is None else without_region(scan.array, excluded, mask)
     if mask is None:
-        content = scan.array if excluded is None else without_region(scan.array, excluded, None)
         shows_head = not looks_skull_stripped(content, scan.affine)
         if strip == "yes" or (strip == "auto" and shows_head):
             mask, found = _brain(content, scan.grid, role)
-            mask_from = None if mask is None else brain_finder()
             warnings += found
-    filled = None if excluded is None else without_region(scan.array, excluded, mask)
+            if mask is not None:
+                mask_from = brain_finder()
+                # Again, as what the mask leaves out is not continued.
+                content = content if excluded is None else without_region(scan.array, excluded, mask)
     if mask is not None and excluded is not None:
         mask = mask | excluded
-    inside = foreground(scan.array if filled is None else filled, mask)
+    inside = foreground(content, mask)
     cuts = find_cuts(scan.array, scan.affine, inside, mask is not None or not shows_head)
     for cut in cuts:
         warnings.append(
@@ -280,7 +282,7 @@ def _read_image(files: ImageSources, role: str, volume: int | None, assume_ras: 
         mask_from=mask_from,
         shows_head=shows_head,
         excluded=excluded,
-        filled=filled,
+        filled=None if excluded is None else content,
         cuts=cuts,
         label=label,
         warnings=tuple(warnings),
