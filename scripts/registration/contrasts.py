@@ -17,7 +17,7 @@ from scripts.registration.intensities import in_either_contrast
 from scripts.registration.measuring import label_overlap, landmark_error, regularity, similarity
 from scripts.registration.pair import PreparedPair, Registration, advanced
 from scripts.registration.steps import fuse
-from scripts.report import DIFFERENT_CONTRASTS, GOOD_MATCH
+from scripts.report import DIFFERENT_CONTRASTS, GOOD_MATCH, NO_OVERLAP
 from scripts.runtime import timed
 
 # What mutual information rises by, as a share of what LNCC rises by. Pairs whose labels all agree better afterwards
@@ -31,7 +31,10 @@ def compare_contrasts(pair: PreparedPair) -> PreparedPair:
     timings = dict(pair.timings)
     with timed(timings, "contrasts"):
         correlation = local_correlation(torch.from_numpy(pair.image), torch.from_numpy(pair.shown))
-        differ = correlation < DIFFERENT_CONTRASTS  # false for NaN
+        first, second = pair.shown
+        overlap = 2 * np.count_nonzero(first & second) / max(np.count_nonzero(first) + np.count_nonzero(second), 1)
+        # Images that the affine map has not brought onto each other show nothing of each other's contrast.
+        differ = correlation < DIFFERENT_CONTRASTS and overlap > NO_OVERLAP  # false for NaN
         in_one = _most_alike_first(in_either_contrast(pair.image, pair.shown)) if differ else None
     return advanced(PreparedPair, pair, local_correlation=correlation, in_one_contrast=in_one, timings=timings)
 

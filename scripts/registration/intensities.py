@@ -2,8 +2,8 @@
 """Two images of different contrasts brought into one, because the network registers images of one contrast.
 
 Each intensity of an image becomes the mean of what the other image has in the same places (Guimond et al., IEEE TMI
-2001), then the intensities get the distribution that the other image has. Places that do not correspond, as after an
-affine alignment, blur the means, but hardly change the order of the tissues.
+2001), then the intensities get the mean and the deviation that the other image has. Places that do not correspond, as
+after an affine alignment, blur the means, but hardly change the order of the tissues.
 """
 
 import numpy as np
@@ -12,7 +12,8 @@ from scipy.ndimage import gaussian_filter1d
 
 _LEVELS = 128  # intensities that are told apart
 _SMOOTHING = 2.0  # standard deviation of the Gaussian that smooths the means, levels
-_QUANTILES = 101
+_LEAST_DEVIATION = 0.01  # of the means; images without anything in common have less
+_DARK = 0.01  # least intensity: 0 is the background
 _LEAST_VOXELS = 1000  # with fewer in common, the means are chance
 
 
@@ -42,15 +43,25 @@ def _in_contrast_of(
     """An image in another contrast, learned from the intensities `(N,)` of both in corresponding places."""
     if len(own) < _LEAST_VOXELS:
         return image
-    level = np.minimum((own * _LEVELS).astype(int), _LEVELS - 1)
-    count = gaussian_filter1d(np.bincount(level, minlength=_LEVELS).astype(float), _SMOOTHING)
-    total = gaussian_filter1d(np.bincount(level, weights=wanted, minlength=_LEVELS), _SMOOTHING)
+    # Each voxel counts for the two levels around its intensity, so that rounding errors change next to nothing.
+    position = np.clip(own, 0, 1) * (_LEVELS - 1)
+    below = np.minimum(position.astype(int), _LEVELS - 2)
+    above_share = position - below
+    count, total = (
+        gaussian_filter1d(
+            np.bincount(below, (1 - above_share) * weights, _LEVELS)
+            + np.bincount(below + 1, above_share * weights, _LEVELS),
+            _SMOOTHING,
+        )
+        for weights in (np.ones_like(wanted), wanted)
+    )
     common = count > 1e-6 * count.sum()
+    curve = np.flatnonzero(common) / (_LEVELS - 1), total[common] / count[common]
+    learned = np.interp(own, *curve)
+    gain = wanted.std() / max(learned.std(), _LEAST_DEVIATION)
     foreground = image > 0
-    means = np.interp(image[foreground], (np.flatnonzero(common) + 0.5) / _LEVELS, total[common] / count[common])
-    shares = np.linspace(0, 1, _QUANTILES)
-    found, matched = np.quantile(means, shares), np.quantile(wanted, shares)
-    last = np.append(np.diff(found) > 0, True)  # of quantiles that are the same
     result = np.zeros_like(image)
-    result[foreground] = np.interp(means, found[last], matched[last])
+    result[foreground] = np.clip(
+        wanted.mean() + gain * (np.interp(image[foreground], *curve) - learned.mean()), _DARK, 1
+    )
     return result

@@ -64,6 +64,7 @@ def measure(
         **numbers,
         "affine": describe_affine(registration.affine),
         "warnings": list(registration.warnings),
+        "in_one_contrast": registration.in_one_contrast is not None,
     }
     where_known = {
         "local_correlation_before": registration.local_correlation,

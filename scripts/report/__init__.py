@@ -9,12 +9,13 @@ from scripts.report.curve import loss_curve
 from scripts.report.learning import learning_curves
 from scripts.report.overview import Listed, overview
 from scripts.report.page import registration_report
-from scripts.report.verdict import DIFFERENT_CONTRASTS, GOOD_MATCH, judge
+from scripts.report.verdict import DIFFERENT_CONTRASTS, GOOD_MATCH, NO_OVERLAP, judge
 
 __all__ = [
     "COPIES",
     "DIFFERENT_CONTRASTS",
     "GOOD_MATCH",
+    "NO_OVERLAP",
     "WARPS",
     "Input",
     "Listed",

@@ -76,7 +76,8 @@ def _of_pair(metrics: Mapping[str, Any]) -> Iterator[Finding]:
     if correlation is not None:
         differ = correlation < DIFFERENT_CONTRASTS
         kind = "different contrasts, as it seems" if differ else "one contrast, as it seems"
-        done = "registered in the contrast of either" if differ else "registered as they are"
+        either = metrics.get("in_one_contrast")
+        done = "registered in the contrast of either" if either else "registered as they are"
         if metrics.get("rejected"):
             done += ", in vain: the affine alignment alone was saved"
         yield f"{kind} (local correlation {correlation:.2f})", done

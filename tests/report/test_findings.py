@@ -57,7 +57,7 @@ def test_each_scan_has_its_own_row_where_they_differ(
 
 
 def test_contrasts_that_differ(metrics: dict[str, Any]) -> None:
-    metrics |= {"local_correlation_before": -0.2, "rejected": {"lncc": 0.5}}
+    metrics |= {"local_correlation_before": -0.2, "in_one_contrast": True, "rejected": {"lncc": 0.5}}
     _, found, done = findings(metrics)[-1]
     assert found == "different contrasts, as it seems (local correlation -0.20)"
     assert done == "registered in the contrast of either, in vain: the affine alignment alone was saved"
