@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scripts.metrics import lncc, local_correlation
 from scripts.registration.intensities import in_either_contrast
-from scripts.registration.measuring import label_overlap, landmark_error, regularity, similarity
+from scripts.registration.measuring import dice, label_overlap, landmark_error, regularity, similarity
 from scripts.registration.pair import PreparedPair, Registration, advanced
 from scripts.registration.steps import fuse
 from scripts.report import DIFFERENT_CONTRASTS, GOOD_MATCH, NO_OVERLAP
@@ -30,11 +30,10 @@ def compare_contrasts(pair: PreparedPair) -> PreparedPair:
     """Measure whether what is bright in one image is so in the other; if not, give each the contrast of the other."""
     timings = dict(pair.timings)
     with timed(timings, "contrasts"):
-        correlation = local_correlation(torch.from_numpy(pair.image), torch.from_numpy(pair.shown))
-        first, second = pair.shown
-        overlap = 2 * np.count_nonzero(first & second) / max(np.count_nonzero(first) + np.count_nonzero(second), 1)
+        shown = torch.from_numpy(pair.shown)
+        correlation = local_correlation(torch.from_numpy(pair.image), shown)
         # Images that the affine map has not brought onto each other show nothing of each other's contrast.
-        differ = correlation < DIFFERENT_CONTRASTS and overlap > NO_OVERLAP  # false for NaN
+        differ = correlation < DIFFERENT_CONTRASTS and dice(*shown) > NO_OVERLAP  # false for NaN
         in_one = _most_alike_first(in_either_contrast(pair.image, pair.shown)) if differ else None
     return advanced(PreparedPair, pair, local_correlation=correlation, in_one_contrast=in_one, timings=timings)
 

@@ -176,7 +176,7 @@ def similarity(pair: PredictedPair) -> dict[str, float]:
         figures |= {
             f"lncc{suffix}": lncc(compared, way, known).item(),
             f"mutual_information{suffix}": mutual_information(image, way, inside & known),
-            f"foreground_dice{suffix}": _dice(fixed & known, moved & known),
+            f"foreground_dice{suffix}": dice(fixed & known, moved & known),
         }
     return figures
 
@@ -189,7 +189,8 @@ def _known(pair: PredictedPair, field: Tensor) -> Tensor:
     return ~(fixed | (warp(moving[None, None].float(), field[None])[0, 0] > 0))
 
 
-def _dice(first: Tensor, second: Tensor) -> float:
+def dice(first: Tensor, second: Tensor) -> float:
+    """Overlap of two masks; NaN where both are empty."""
     return (2.0 * (first & second).sum() / (first.sum() + second.sum())).item()
 
 
