@@ -21,6 +21,7 @@ from scripts.registration.pair import (
     Registration,
     advanced,
 )
+from scripts.registration.quality import QUALITY_LIMIT, estimate_quality, evidence
 from scripts.registration.refinement import refine, refine_pair
 from scripts.registration.reuse import (
     apply,
@@ -53,6 +54,7 @@ from scripts.registration.summary import RegistrationTable
 
 __all__ = [
     "LAST",
+    "QUALITY_LIMIT",
     "ROLES",
     "AlignedPair",
     "Attempt",
@@ -80,6 +82,8 @@ __all__ = [
     "described_init",
     "described_network",
     "described_strip",
+    "estimate_quality",
+    "evidence",
     "fuse",
     "interpolation_mode",
     "invert",
