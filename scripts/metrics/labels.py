@@ -104,7 +104,7 @@ def border_voxels(label_map: NDArray) -> NDArray[np.bool_]:
 
 
 def border_distances(
-    fixed_label: NDArray, warped_label: NDArray, labels: Sequence[int], affine: NDArray[np.floating], share: float = 1.0
+    fixed_label: NDArray, warped_label: NDArray, labels: Sequence[int], affine: NDArray[np.floating], every: int = 1
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """How far the borders of labels are from those of the warped label map.
 
@@ -113,7 +113,7 @@ def border_distances(
         warped_label: moving label map warped to the fixed grid, the same shape.
         labels: values of the labels that count; those that one of the maps lacks are left out.
         affine: `(4, 4)`, voxel to mm.
-        share: share of the border voxels that are measured, evenly spread, in (0, 1].
+        every: of how many border voxels of a label one is measured, from 1.
 
     Returns:
         Border voxels of the fixed labels, `(N, 3)`, and the distance of each from the nearest border voxel of the same
@@ -123,7 +123,7 @@ def border_distances(
     voxels, distances = [], []
     for label in labels:
         if label in fixed and label in warped:
-            own = fixed[label][:: max(1, round(1 / share))]
+            own = fixed[label][::every]
             voxels.append(own)
             distances.append(cKDTree(warped[label] @ affine[:3, :3].T).query(own @ affine[:3, :3].T)[0])
     return np.concatenate([np.empty((0, 3), np.intp), *voxels]), np.concatenate([np.empty(0), *distances])

@@ -21,7 +21,7 @@ from scripts.registration.pair import (
     Registration,
     advanced,
 )
-from scripts.registration.quality import QUALITY_LIMIT, estimate_quality, evidence
+from scripts.registration.quality import QUALITY_COEFFICIENTS, QUALITY_LIMIT, estimate_quality, evidence
 from scripts.registration.refinement import refine, refine_pair
 from scripts.registration.reuse import (
     apply,
@@ -54,6 +54,7 @@ from scripts.registration.summary import RegistrationTable
 
 __all__ = [
     "LAST",
+    "QUALITY_COEFFICIENTS",
     "QUALITY_LIMIT",
     "ROLES",
     "AlignedPair",

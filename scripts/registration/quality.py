@@ -27,7 +27,7 @@ QUALITY_LIMIT = 1.0  # mm
 WINDOW = 7  # voxels; of 5, 7 and 9 the one whose agreement tells most
 # Of `evidence`: the constant, then one for each channel. Fitted by
 #   python -c "from scripts.evaluation import calibrate_quality; calibrate_quality('OUT', dataset_dir='OASIS35')"
-COEFFICIENTS = (-1.05, 0.92, -0.65, -0.27)
+QUALITY_COEFFICIENTS = (-1.19, 0.83, -0.76, -0.28)
 
 
 def backward_field(image: NDArray[np.float32], predicted: Callable[[NDArray[np.float32]], Tensor]) -> Tensor:
@@ -70,7 +70,7 @@ def estimate_quality(registration: Registration) -> Registration:
         return registration
     timings = dict(registration.timings)
     with timed(timings, "quality"):
-        constant, *slopes = COEFFICIENTS
+        constant, *slopes = QUALITY_COEFFICIENTS
         channels = evidence(registration, registration.backward)
         found = expit(constant + sum(slope * channel for slope, channel in zip(slopes, channels, strict=True)))
         fixed, grid = registration.fixed, registration.grid
