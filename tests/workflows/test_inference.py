@@ -228,7 +228,7 @@ def test_metrics_come_last(
         os, "replace", lambda source, target: (placed.append(Path(target).name), replace(source, target))
     )
     register(*pair, tmp_path / "out")
-    assert placed[-1] == "metrics.json" and set(placed[-6:]) == RESULTS
+    assert placed[-1] == "metrics.json" and set(placed[-len(RESULTS) :]) == RESULTS
 
 
 def test_output_folder_is_checked_before_the_images(register: Callable, refused: Callable, tmp_path: Path) -> None:
