@@ -27,7 +27,7 @@ QUALITY_LIMIT = 1.0  # mm
 WINDOW = 7  # voxels; of 5, 7 and 9 the one whose agreement tells most
 # Of `evidence`: the constant, then one for each channel. Fitted by
 #   python -c "from scripts.evaluation import calibrate_quality; calibrate_quality('OUT', dataset_dir='OASIS35')"
-QUALITY_COEFFICIENTS = (-1.19, 0.83, -0.76, -0.28)
+QUALITY_COEFFICIENTS = (-1.22, 0.70, -0.82, -0.34)
 
 
 def backward_field(image: NDArray[np.float32], predicted: Callable[[NDArray[np.float32]], Tensor]) -> Tensor:
