@@ -86,6 +86,7 @@ def calibrate_quality(
     start_registration(output_dir, 0, threads)
     config = ConfigParser(ConfigParser.load_config_file(INFERENCE))
     config["dataset_dir"] = dataset_dir
+    load_weights(config.get_parsed_content("network").eval(), config.get_parsed_content("weights"))
     jobs = registration_jobs(output_dir, {}, pairs, dataset_dir)
     measured = [borders for number, job in enumerate(jobs) for borders in _measured(job, config, number)]
     own = np.round(fitted(measured), 2)
@@ -114,10 +115,8 @@ def _measured(job: Job, config: ConfigParser, seed: int) -> list[Borders]:
     loaded = config.get_parsed_content("preprocessing#step")(job)
     if any(image.label is None for image in loaded.images):
         raise InputError(f"{job.name}: no label maps of both images; give fixed_label and moving_label")
-    network = config.get_parsed_content("network")
-    load_weights(network, config.get_parsed_content("weights"))
-    device = config.get_parsed_content("device")
-    pair = predict(loaded, network.eval(), config.get_parsed_content("inferer"), device)
+    network, inferer, device = (config.get_parsed_content(name) for name in ("network", "inferer", "device"))
+    pair = predict(loaded, network, inferer, device)
     generator = torch.Generator().manual_seed(seed)
     disturbance = random_displacement(pair.image.shape[1:], 1, MEAN_DISTURBANCE, generator, generator)
     fields: Mapping[str, Tensor] = {
