@@ -49,6 +49,7 @@ from scripts.registration import (
     described_init,
     described_network,
     described_strip,
+    estimate_quality,
     fuse,
     interpolation_mode,
     invert,
@@ -95,6 +96,12 @@ class Result:
         """The moving image on the fixed image's grid, with the values of the moving image, float32."""
         array = moved_image(self.registration)
         return nifti_image(array, self.registration.fixed.scan.affine)
+
+    @property
+    def quality(self) -> nib.Nifti1Image:
+        """Where it can be trusted, on the fixed image's grid, float32 in [0, 1]: see docs/register.md."""
+        assert self.registration.quality is not None
+        return nifti_image(self.registration.quality, self.registration.fixed.scan.affine)
 
     @property
     def warp(self) -> Field:
@@ -248,7 +255,7 @@ def register(
     for warning in prepared.warnings:
         logger.warning("%s and %s: %s", pair.fixed.scan.path, pair.moving.scan.path, warning)
     predicted = refine_pair(predict(prepared, network, PaddedInferer(bf16), device), steps, device)
-    return Result(measure(invert(reject_worse(fuse(predicted))), settings))
+    return Result(measure(invert(estimate_quality(reject_worse(fuse(predicted)))), settings))
 
 
 def apply(

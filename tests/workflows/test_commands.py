@@ -14,7 +14,8 @@ from scripts.__main__ import main
 ROOT = Path(__file__).parents[2]
 SIZES = ["--max_epochs", "1", "--pairs_per_epoch", "1", "--val_interval", "1"]
 BOTH = "['configs/train.json','configs/evaluate.json']"
-RESULTS = {"moved.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "affine.mat", "metrics.json", "report.html"}
+WARPS = {"warp.nii.gz", "inverse_warp.nii.gz", "affine.mat"}
+RESULTS = {"moved.nii.gz", "quality.nii.gz", *WARPS, "metrics.json", "report.html"}
 
 
 @pytest.mark.slow
