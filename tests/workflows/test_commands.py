@@ -84,7 +84,7 @@ def pair(save_scan: Callable, blob: Callable) -> tuple[Path, Path]:
         ("1003", "a b", "1e3", "None"),
         ("$x", "@home", "%data.json", "a#b"),
         ("a#b", "$import os", "@fixed", "@moving"),
-        ("50%", "%#x", "@#1", "$1 + 1"),
+        ("50%done", "%#x", "@#1", "$1 + 1"),
         ("it's #1", "'#'", 'a"\\#', "ä@ü😀"),
         ("-x", "[1,2]", "{a}", "%moving"),
     ],
