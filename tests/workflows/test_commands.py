@@ -134,4 +134,4 @@ def test_bad_input_is_one_line_and_exit_3(
     assert register("--fixed", pair[0], "--moving", "a#b/missing.nii.gz") == 3
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: a#b/missing.nii.gz: no such file")
     assert register("--fixed", pair[0], "--moving", pair[1], "--threads", 0) == 3
-    assert capsys.readouterr().err.splitlines()[-1] == "error: --threads 0: want a number from 1"
+    assert capsys.readouterr().err.splitlines()[-1] == "error: --threads 0: want a whole number from 1"
