@@ -187,7 +187,7 @@ def _starts(target: Pyramid, source: Pyramid) -> list[Matrix]:
         matrix = np.eye(4)
         matrix[:3, :3] = rotation = (turn * tilt).as_matrix()
         axes = target.axes if target.known is not None else rotation.T @ source.axes
-        lack = np.zeros(3)
+        lack: NDArray[np.float64] = np.zeros(3)
         if partly_known and (tilt in (tilts[0], in_volumes) or turn.magnitude() == 0):
             lack = np.abs(target.extents(axes) - source.extents(rotation @ axes)) / 2
         for shift in itertools.product(*(_SHIFT * np.arange(-(n // _SHIFT), n // _SHIFT + 1) for n in lack)):
