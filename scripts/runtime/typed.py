@@ -14,7 +14,7 @@ from pathlib import Path
 
 _SIGNS = ("$", "@", "%")  # how expressions, references and macros of MONAI begin
 _REFERENCE = re.compile(r"@\w+(?:(?:#|::)\w+)*")
-_PATHS = ("bundle_root", "init", "pairs", "to", "weights")  # besides `fixed_…`, `moving_…` and `…_dir`
+_PATHS = ("bundle_root", "init", "pairs", "weights")  # besides `fixed_…`, `moving_…` and `…_dir`
 
 
 def is_bundle_command() -> bool:

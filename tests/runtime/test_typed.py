@@ -85,7 +85,6 @@ def test_what_is_to_be_written_instead_is_the_path_that_was_meant(typed: Callabl
         ("--label_dir", "None"),
         ("--weights", "1003"),
         ("--init", "a#b.mat"),
-        ("--to", "a#b/T1.nii.gz"),
         ("--pairs", "7"),
         ("--output-dir", "7"),  # for Fire the same
         ("--output_dir",),
