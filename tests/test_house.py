@@ -35,6 +35,7 @@ FLOORS = (
     {"evaluation", "bids"},
     {"release"},
     {"api", "command_line", "demo"},
+    {"development"},
     {"__main__"},
 )
 BELOW = {room: set().union(*FLOORS[:floor]) for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands of who works on the network: what its parts, and the steps of a training, cost and are worth."""
+
+from pkgutil import resolve_name
+from typing import Literal
+
+from scripts.command_line import check_place
+from scripts.conventions import TRAIN
+
+
+def study(
+    what: Literal["ablations"],
+    dataset_dir: str,
+    output_dir: str,
+    size: Literal["small", "full"] = "small",
+    jobs: int = 1,
+) -> None:
+    """Carry out a study, and write its table and its figure.
+
+    The same command again goes on where it was stopped.
+
+    Args:
+        what: ablations: train the network with and without each of its parts, with three seeds.
+        dataset_dir: folder of a Learn2Reg dataset with labels.
+        output_dir: folder for the results.
+        size: small, for two CPU cores, or full, for a GPU.
+        jobs: number of trainings side by side, each on one CPU thread, from 1.
+    """
+    check_place()
+    resolve_name(f"scripts.evaluation.studies:study_{what}")(dataset_dir, output_dir, size, jobs)
+
+
+def benchmark(
+    what: Literal["training"],
+    output_dir: str = "output/benchmark",
+    sizes: str = "2mm,boxes,full",
+    steps: int | None = None,
+    threads: int | None = None,
+    device: Literal["cpu", "cuda"] | None = None,
+    label_dir: str | None = None,
+    against: str | None = None,
+    rounds: int = 3,
+    config_file: str = TRAIN,
+) -> None:
+    """Measure training steps: time of each part, memory and calls, and what the device can do.
+
+    Args:
+        what: what is measured; may be given without its name, as the first word.
+        output_dir: folder for benchmark.csv and benchmark.md.
+        sizes: image sizes, with commas between.
+        steps: number of steps whose median is taken, from 1; 3 on the CPU and 20 on a GPU if not given.
+        threads: number of CPU threads, from 1.
+        device: device that is measured; the GPU, if there is one, if not given.
+        label_dir: folder of label maps to synthesize pairs from; without it, pairs are smooth noise in memory.
+        against: git commit that is measured in turn with the files here, for the ratio of the two.
+        rounds: number of turns, from 1.
+        config_file: config of the training, here and in that commit, or several with commas between.
+    """
+    given = {name: value for name, value in locals().items() if name != "what"}
+    check_place()
+    resolve_name("scripts.evaluation:benchmark_training")(**given)

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The studies of `python -m scripts study`: each by one command, resumable, with a table and a figure of its own."""
+
+from scripts.evaluation.studies.ablations import study_ablations
+
+__all__ = ["study_ablations"]
