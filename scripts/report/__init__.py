@@ -4,6 +4,7 @@
 Arrays are `(X, Y, Z)` on RAS axes. Displacement fields are `(3, X, Y, Z)` in voxels: moved(x) = moving(x + field(x)).
 """
 
+from scripts.report.bands import Curve, band_chart, error_picture
 from scripts.report.commands import COPIES, WARPS, Input, Reuse, reuse_commands
 from scripts.report.curve import loss_curve
 from scripts.report.dots import dot_chart
@@ -18,10 +19,13 @@ __all__ = [
     "GOOD_MATCH",
     "NO_OVERLAP",
     "WARPS",
+    "Curve",
     "Input",
     "Listed",
     "Reuse",
+    "band_chart",
     "dot_chart",
+    "error_picture",
     "judge",
     "learning_curves",
     "loss_curve",
