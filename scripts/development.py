@@ -1,33 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands of who works on the network: what its parts, and the steps of a training, cost and are worth."""
 
+import inspect
 from pkgutil import resolve_name
 from typing import Literal
 
-from scripts.command_line import check_place
+from scripts.command_line import UsageError, check_place
 from scripts.conventions import TRAIN
 
 
 def study(
-    what: Literal["ablations"],
+    what: Literal["ablations", "deformations", "alignment"],
     dataset_dir: str,
     output_dir: str,
-    size: Literal["small", "full"] = "small",
-    jobs: int = 1,
+    size: Literal["small", "full"] | None = None,
+    jobs: int | None = None,
+    weights: str | None = None,
+    voxelmorph_weights: str | None = None,
+    methods: str | None = None,
+    threads: int | None = None,
 ) -> None:
     """Carry out a study, and write its table and its figure.
 
+    ablations: the network is trained with and without each of its parts, with three seeds. deformations: brains that
+    are warped by known fields, ever further. alignment: a scan that is turned, shifted or scaled, ever further.
     The same command again goes on where it was stopped.
 
     Args:
-        what: ablations: train the network with and without each of its parts, with three seeds.
+        what: name of the study.
         dataset_dir: folder of a Learn2Reg dataset with labels.
         output_dir: folder for the results.
-        size: small, for two CPU cores, or full, for a GPU.
-        jobs: number of trainings side by side, each on one CPU thread, from 1.
+        size: small, some three hours of two CPU cores, or full; small if not given.
+        jobs: of ablations: number of trainings side by side, each on one CPU thread, from 1; 1 if not given.
+        weights: of the others: file of the network's weights; models/model.pt if not given.
+        voxelmorph_weights: of deformations: weights trained with configs/ablations/voxelmorph.yaml.
+        methods: of the others: methods, with commas between; all if not given.
+        threads: of the others: number of CPU threads, from 1.
     """
+    given = {name: value for name, value in locals().items() if value is not None and name != "what"}
     check_place()
-    resolve_name(f"scripts.evaluation.studies:study_{what}")(dataset_dir, output_dir, size, jobs)
+    function = resolve_name(f"scripts.evaluation.studies:study_{what}")
+    if other := [name for name in given if name not in inspect.signature(function).parameters]:
+        raise UsageError(f"argument --{other[0]}: not of the study {what}")
+    function(**given)
 
 
 def benchmark(
