@@ -30,7 +30,7 @@ def study(
         what: name of the study.
         dataset_dir: folder of a Learn2Reg dataset with labels.
         output_dir: folder for the results.
-        size: small, some three hours of two CPU cores, or full; small if not given.
+        size: small, for two CPU cores, or full, for a GPU; small if not given.
         jobs: of ablations: number of trainings side by side, each on one CPU thread, from 1; 1 if not given.
         weights: of the others: file of the network's weights; models/model.pt if not given.
         voxelmorph_weights: of deformations: weights trained with configs/ablations/voxelmorph.yaml.

@@ -37,7 +37,6 @@ def carry_out(tasks: Sequence[Task], jobs: int, after_each: Callable[[], None]) 
     Raises:
         Exception: what the first task that failed has raised; the others are ended.
     """
-    # A terminal overwrites its line; in a log file every update is a line.
     interval = 1.0 if sys.stderr.isatty() else 60.0
     missing = [task for task in tasks if task.done() < task.size]
     stop = Event()
@@ -51,8 +50,11 @@ def carry_out(tasks: Sequence[Task], jobs: int, after_each: Callable[[], None]) 
         try:
             while running:
                 ended, _ = wait(running, timeout=interval, return_when=FIRST_COMPLETED)
-                bar.n = sum(min(task.done(), task.size) for task in tasks)
-                bar.refresh()
+                done = sum(min(task.done(), task.size) for task in tasks)
+                # A terminal overwrites its line, and shows the time going by; in a log file every update is a line.
+                if done > bar.n or sys.stderr.isatty():
+                    bar.n = done
+                    bar.refresh()
                 for future in ended:
                     _conclude(future, running.pop(future), bar)
                     after_each()
