@@ -201,30 +201,30 @@ def jacobian(transform: str, output: str, reference: str | None = None, assume_r
 
 
 def compare(
-    dataset_dir: str,
     output_dir: str,
+    dataset_dir: str | None = None,
+    pairs: str | None = None,
+    count: int | None = None,
+    methods: str | None = None,
     weights: str | None = None,
-    methods: str = "affine,syn,syn_cc,voxelmorph,msfbnet,refined",
-    pairs: int | None = None,
-    voxelmorph_weights: str | None = None,
+    baseline_weights: str | None = None,
     refine: int = 30,
-    landmarks_dir: str | None = None,
     config_file: str = TRAIN,
     threads: int | None = None,
 ) -> None:
-    """Measure several methods on the validation pairs of a dataset, and compare them in tables.
+    """Measure several methods on the same pairs, of a dataset or raw ones, and compare them in tables.
 
     The same command again measures what is missing, and what other weights have changed. Runs on the CPU.
 
     Args:
-        dataset_dir: folder of a Learn2Reg dataset.
         output_dir: folder for comparison.csv and comparison.md.
+        dataset_dir: folder of a Learn2Reg dataset: its validation pairs and rescans.
+        pairs: list of raw pairs, or several with commas between, as in register.
+        count: number of pairs of each kind, from 1; all if not given.
+        methods: methods to measure, with commas between; all that docs/results.md names if not given.
         weights: file of the network's weights; several as NAME=FILE,NAME=FILE.
-        methods: methods to measure, with commas between; syn and syn_cc need antspyx.
-        pairs: number of pairs of each kind (validation, rescan, landmarks), from 1; all if not given.
-        voxelmorph_weights: weights trained with configs/ablations/voxelmorph.yaml; without them voxelmorph is left out.
+        baseline_weights: weights of trained baselines, voxelmorph=FILE; without them such a method is left out.
         refine: number of optimization steps of the method refined, from 0.
-        landmarks_dir: folder of NAME_T1.nii.gz and NAME_landmarks.csv (RAS mm), of which all pairs are measured, too.
         config_file: config of the network, or several with commas between.
         threads: number of CPU threads, from 1.
     """

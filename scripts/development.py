@@ -16,7 +16,7 @@ def study(
     size: Literal["small", "full"] | None = None,
     jobs: int | None = None,
     weights: str | None = None,
-    voxelmorph_weights: str | None = None,
+    baseline_weights: str | None = None,
     methods: str | None = None,
     threads: int | None = None,
 ) -> None:
@@ -33,13 +33,13 @@ def study(
         size: small, for two CPU cores, or full, for a GPU; small if not given.
         jobs: of ablations: number of trainings side by side, each on one CPU thread, from 1; 1 if not given.
         weights: of the others: file of the network's weights; models/model.pt if not given.
-        voxelmorph_weights: of deformations: weights trained with configs/ablations/voxelmorph.yaml.
+        baseline_weights: of deformations: weights of trained baselines, as in compare.
         methods: of the others: methods, with commas between; all if not given.
         threads: of the others: number of CPU threads, from 1.
     """
     given = {name: value for name, value in locals().items() if value is not None and name != "what"}
     check_place()
-    function = resolve_name(f"scripts.evaluation.studies:study_{what}")
+    function = resolve_name(f"scripts.studies:study_{what}")
     if other := [name for name in given if name not in inspect.signature(function).parameters]:
         raise UsageError(f"argument --{other[0]}: not of the study {what}")
     function(**given)

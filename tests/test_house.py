@@ -33,7 +33,7 @@ FLOORS = (
     {"report"},
     {"training", "registration"},
     {"evaluation", "bids"},
-    {"release"},
+    {"release", "studies"},
     {"api", "command_line", "demo"},
     {"development"},
     {"__main__"},

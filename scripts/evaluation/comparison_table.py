@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from scripts.evaluation.baselines import Method
 from scripts.evaluation.markdown import markdown_table
+from scripts.evaluation.methods import Method
 from scripts.io import write_complete
 from scripts.metrics import METRICS, summarize
 from scripts.runtime import InputError
@@ -20,20 +20,21 @@ _DATA = "data"  # a key, too, which tables of versions before 0.9 do not have
 _COLUMNS = (
     "dice",
     "hd95",
+    "tre",
+    "displacement_mm",
     "ndv_percent",
+    "foreground_ndv_percent",
     "sdlogj",
     "lncc",
-    "tre",
+    "mutual_information",
     "inverse_consistency_mm",
+    "rejected",
     "seconds",
     "cpu_seconds",
     "peak_memory_mb",
 )
-_PAIR_BY_PAIR = {  # the metric of each study that is shown pair by pair, and the title of that table
-    "validation": ("dice", "Mean Dice of each validation pair"),
-    "rescan": ("displacement_mm", "One person scanned twice: mean displacement inside the brain (mm)"),
-    "landmarks": ("tre", "Raw scans with landmarks: target registration error (mm)"),
-}
+_PAIR_BY_PAIR = ("dice", "tre", "displacement_mm")  # metrics that are shown pair by pair, too
+_TITLES = {"validation": "Validation pairs", "rescan": "One person scanned twice"}
 
 
 class Results:
@@ -41,7 +42,7 @@ class Results:
 
     Args:
         path: CSV file with the columns `study`, `pair`, `method`, `weights` (SHA-256 of the file), `network`, `data`
-            (see `comparison.Case`), then the metrics.
+            (see `studies.Case`), then the metrics.
 
     Raises:
         InputError: if the file exists and is no such table.
@@ -88,14 +89,17 @@ def comparison_text(rows: Sequence[Row], methods: Sequence[Method], studies: Map
         for study, pairs in studies.items()
     }
     parts = [
-        "# Comparison on the validation pairs\n\nMean ± standard deviation over the pairs; NDV where the moving image "
-        "is above 0; both orders: how far a point of the fixed brain is from itself after both fields; seconds, CPU "
-        "seconds (all threads) and the process's peak memory are those of the field alone.\n",
-        _summary(shown["validation"]),
+        "# Comparison\n\nMean ± standard deviation over the pairs; NDV where the moving image is above 0; both orders: "
+        "how far a point of the fixed brain is from itself after both fields; taken back: share of the pairs whose "
+        "deformation made the images less alike, so that the affine map is the result; seconds, CPU seconds (all "
+        "threads) and the process's peak memory are those of the field alone.\n"
     ]
     for study, by_method in shown.items():
-        metric, title = _PAIR_BY_PAIR[study]
-        parts.append(f"## {title}\n\n{_pair_by_pair(by_method, list(studies[study]), metric)}")
+        parts.append(f"## {_TITLES.get(study, study.capitalize())}\n\n{_summary(by_method)}")
+        for metric in _PAIR_BY_PAIR:
+            if any(metric in row for rows in by_method.values() for row in rows.values()):
+                heading = METRICS[metric].heading
+                parts.append(f"### {heading} of each pair\n\n{_pair_by_pair(by_method, list(studies[study]), metric)}")
     weights = [f"- {method.name}: {method.weights}" for method in methods if method.weights]
     return "\n".join([*parts, *(["## Weights, sha256\n", *weights] if weights else [])]) + "\n"
 

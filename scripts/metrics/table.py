@@ -76,6 +76,7 @@ METRICS = {
         "both orders", "mm", ".2f", "lower", "distance of a point from itself after the fields of both orders"
     ),
     "displacement_mm": Metric("Displacement", "mm", ".2f", "lower", "mean inside the brain, of a rescan"),
+    "rejected": Metric("taken back", "", ".2f", None, "the deformation made the images less alike: 1, else 0"),
     "loss": Metric("training loss", "", ".4f", "lower"),
     "seconds": Metric("seconds", "", ".1f", "lower"),
     "cpu_seconds": Metric("CPU seconds", "", ".1f", "lower"),

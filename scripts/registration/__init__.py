@@ -2,10 +2,16 @@
 """What configs/inference.json names: jobs, the typed pair, steps, refinement, measuring, saving."""
 
 from scripts.registration.contrasts import compare_contrasts, print_pair_warnings, reject_worse
-from scripts.registration.fingerprint import described_init, described_network, json_sha256, source_digest
-from scripts.registration.jobs import registration_jobs, shared_jobs, unfinished_jobs
+from scripts.registration.fingerprint import (
+    described_init,
+    described_network,
+    json_sha256,
+    source_digest,
+    source_digests,
+)
+from scripts.registration.jobs import listed_jobs, registration_jobs, shared_jobs, unfinished_jobs
 from scripts.registration.masks import Strip, described_strip, read_strip
-from scripts.registration.measuring import landmark_error, measure
+from scripts.registration.measuring import label_overlap, landmark_error, measure, regularity, similarity
 from scripts.registration.outcomes import Attempt, Outcomes
 from scripts.registration.pair import (
     ROLES,
@@ -85,7 +91,9 @@ __all__ = [
     "invert",
     "jacobian",
     "json_sha256",
+    "label_overlap",
     "landmark_error",
+    "listed_jobs",
     "measure",
     "moved_image",
     "moved_volumes",
@@ -101,12 +109,15 @@ __all__ = [
     "refine",
     "refine_pair",
     "registration_jobs",
+    "regularity",
     "reject_worse",
     "save_pair",
     "save_registration",
     "save_submission",
     "shared_jobs",
+    "similarity",
     "source_digest",
+    "source_digests",
     "start_registration",
     "submission_fields",
     "to_network_grid",

@@ -68,15 +68,27 @@ def registration_jobs(
         return str(Path(output_dir) / name)
 
     if pairs is None:
-        jobs = _dataset_jobs(str(dataset_dir), section, folder)
+        jobs = _with_unique_names(_dataset_jobs(str(dataset_dir), section, folder), str(dataset_dir))
     else:
-        jobs = _listed_jobs(Path(pairs).expanduser(), folder)
-    for name, count in Counter(job.name for job in jobs).items():
-        if count > 1:
-            raise InputError(
-                f"{pairs or dataset_dir}: {count} pairs would be written to {name}; name them in a column 'name'"
-            )
+        jobs = listed_jobs(pairs, folder)
     return unfinished_jobs(jobs, settings or {})
+
+
+def listed_jobs(pairs: str, folder: Callable[[str], str] = str) -> list[Job]:
+    """The jobs of a list of pairs.
+
+    Args:
+        pairs: as in `registration_jobs`.
+        folder: function from the name of a pair to the folder of its results.
+
+    Raises:
+        InputError: if the list is bad, or two pairs have the same name.
+    """
+    file = Path(pairs).expanduser()
+    rows = _json_rows(file) if file.suffix.lower() == ".json" else _csv_rows(file)
+    if not rows:
+        raise InputError(f"{file}: no pairs in it; want a row for each, with fixed and moving")
+    return _with_unique_names([_listed_job(row, number, file, folder) for number, row in enumerate(rows, 1)], pairs)
 
 
 def shared_jobs(**arguments: Any) -> list[Job]:
@@ -112,26 +124,25 @@ def _dataset_jobs(dataset_dir: str, section: str | None, folder: Callable[[str],
     return [_job(ImageSources(**pair["fixed"]), ImageSources(**pair["moving"]), folder) for pair in pairs]
 
 
-def _listed_jobs(file: Path, folder: Callable[[str], str]) -> list[Job]:
-    rows = _json_rows(file) if file.suffix.lower() == ".json" else _csv_rows(file)
-    if not rows:
-        raise InputError(f"{file}: no pairs in it; want a row for each, with fixed and moving")
-    jobs = []
-    for number, row in enumerate(rows, start=1):
-        unknown = [str(name) for name in row if name not in _COLUMNS]
-        if unknown:
-            raise InputError(f"{file}: unknown column {unknown[0]!r}; the columns are {', '.join(_COLUMNS)}")
-        values = _with_template({name: str(value).strip() for name, value in row.items() if value})
-        missing = [role for role in ROLES if not values.get(role)]
-        if missing:
-            raise InputError(f"{file}: pair {number} has no '{missing[0]}' image; correct it")
-        if Path(values.get("name", "x")).name != values.get("name", "x"):
-            raise InputError(
-                f"{file}: pair {number}: the name {values['name']!r} is not the name of a folder; correct it"
-            )
-        paths = {key: os.path.abspath(file.parent / Path(path).expanduser()) for key, path in values.items()}
-        fixed, moving = (_image_files(paths, role) for role in ROLES)
-        jobs.append(_job(fixed, moving, folder, values.get("name")))
+def _listed_job(row: Mapping[str, Any], number: int, file: Path, folder: Callable[[str], str]) -> Job:
+    unknown = [str(name) for name in row if name not in _COLUMNS]
+    if unknown:
+        raise InputError(f"{file}: unknown column {unknown[0]!r}; the columns are {', '.join(_COLUMNS)}")
+    values = _with_template({name: str(value).strip() for name, value in row.items() if value})
+    missing = [role for role in ROLES if not values.get(role)]
+    if missing:
+        raise InputError(f"{file}: pair {number} has no '{missing[0]}' image; correct it")
+    if Path(values.get("name", "x")).name != values.get("name", "x"):
+        raise InputError(f"{file}: pair {number}: the name {values['name']!r} is not the name of a folder; correct it")
+    paths = {key: os.path.abspath(file.parent / Path(path).expanduser()) for key, path in values.items()}
+    fixed, moving = (_image_files(paths, role) for role in ROLES)
+    return _job(fixed, moving, folder, values.get("name"))
+
+
+def _with_unique_names(jobs: list[Job], source: str) -> list[Job]:
+    for name, count in Counter(job.name for job in jobs).items():
+        if count > 1:
+            raise InputError(f"{source}: {count} pairs would be written to {name}; name them in a column 'name'")
     return jobs
 
 

@@ -14,11 +14,12 @@ import torch
 
 import scripts.__main__ as command_line
 from scripts.datasets.learn2reg import label_names, validation_pairs
-from scripts.evaluation.baselines import METHODS, make_methods
+from scripts.evaluation import studies
 from scripts.evaluation.comparison import (
     compare,
 )
 from scripts.evaluation.comparison_table import Results
+from scripts.evaluation.methods import METHODS, make_methods
 from scripts.io.keypoints import load_keypoints
 from scripts.metrics import dice_per_label
 from scripts.networks import MSFBNet
@@ -62,7 +63,7 @@ def run(
         arguments = {"methods": methods, "weights": weights, "config_file": config_file, **options}
         words = [word for name, value in arguments.items() if value is not None for word in (f"--{name}", str(value))]
         with unchanged_process():
-            code = command_line.main(["compare", str(rescanned), str(tmp_path), *words])
+            code = command_line.main(["compare", str(tmp_path), "--dataset_dir", str(rescanned), *words])
         assert code == 0
         return read_rows(tmp_path)
 
@@ -85,7 +86,7 @@ def test_affine_has_the_figures_of_the_files(run: Callable, rescanned: Path) -> 
 
 
 def test_untrained_network_is_like_the_affine_alignment(run: Callable, fresh_weights: Path) -> None:
-    affine, network = run("affine,msfbnet", fresh_weights, pairs=1)[:2]
+    affine, network = run("affine,msfbnet", fresh_weights, count=1)[:2]
     assert (affine["method"], network["method"]) == ("affine", "msfbnet fresh")
     for name in ("dice", "hd95", "lncc", "tre"):
         assert float(network[name]) == pytest.approx(float(affine[name]), rel=1e-3)
@@ -95,7 +96,7 @@ def test_untrained_network_is_like_the_affine_alignment(run: Callable, fresh_wei
 def test_every_set_of_weights_has_its_rows(
     run: Callable, fresh_weights: Path, random_weights: Path, tmp_path: Path
 ) -> None:
-    rows = run("msfbnet", f"one={fresh_weights},two={random_weights}", pairs=1)
+    rows = run("msfbnet", f"one={fresh_weights},two={random_weights}", count=1)
     assert [row["method"] for row in rows] == ["msfbnet one", "msfbnet two"] * 2
     assert len({row["weights"] for row in rows}) == 2
     assert float(rows[3]["displacement_mm"]) > 0.1 > float(rows[2]["displacement_mm"])
@@ -104,8 +105,8 @@ def test_every_set_of_weights_has_its_rows(
 
 
 def test_refinement_has_a_row_for_each_set_and_number_of_steps(run: Callable, fresh_weights: Path) -> None:
-    run("msfbnet,refined", fresh_weights, refine=2, pairs=1)
-    rows = run("refined", fresh_weights, refine=6, pairs=1)
+    run("msfbnet,refined", fresh_weights, refine=2, count=1)
+    rows = run("refined", fresh_weights, refine=6, count=1)
     validation = {row["method"]: row for row in rows if row["study"] == "validation"}
     assert list(validation) == ["msfbnet fresh", "refined fresh, 2 steps", "refined fresh, 6 steps"]
     similarity = [float(row["lncc"]) for row in validation.values()]
@@ -116,10 +117,10 @@ def test_measured_rows_stay_until_the_weights_change(
     run: Callable, fresh_weights: Path, random_weights: Path, tmp_path: Path
 ) -> None:
     weights = shutil.copy(fresh_weights, tmp_path / "model.pt")
-    first = run("affine,msfbnet", weights, pairs=1)
-    assert run("affine,msfbnet", weights, pairs=1) == first  # seconds, too, so nothing is measured again
+    first = run("affine,msfbnet", weights, count=1)
+    assert run("affine,msfbnet", weights, count=1) == first  # seconds, too, so nothing is measured again
     shutil.copy(random_weights, weights)
-    rows = run("affine,msfbnet", weights, pairs=1)
+    rows = run("affine,msfbnet", weights, count=1)
     assert rows[: len(first)] == first
     assert [(row["study"], row["method"]) for row in rows[len(first) :]] == [
         ("validation", "msfbnet model"),
@@ -134,9 +135,32 @@ def test_weights_in_another_network_are_measured_anew(
     run: Callable, config_file: str, random_weights: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "plain.yaml").write_text("network_def#diffeomorphic: false\n")
-    run("msfbnet", random_weights, pairs=1)
-    rows = run("msfbnet", random_weights, pairs=1, config_file=f"{config_file},{tmp_path / 'plain.yaml'}")
+    run("msfbnet", random_weights, count=1)
+    rows = run("msfbnet", random_weights, count=1, config_file=f"{config_file},{tmp_path / 'plain.yaml'}")
     assert len(rows) == 4 and rows[0]["sdlogj"] != rows[2]["sdlogj"]
+
+
+@pytest.mark.slow
+def test_lists_of_raw_pairs_have_rows_without_a_dataset(
+    odd_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unchanged_process: Callable
+) -> None:
+    monkeypatch.chdir(ROOT)
+    config = json.loads(Path(studies.INFERENCE).read_text()) | {"network_size": [1, 1, 1], "network_spacing": 4}
+    (tmp_path / "inference.json").write_text(json.dumps(config))
+    monkeypatch.setattr(studies, "INFERENCE", str(tmp_path / "inference.json"))
+    pair = validation_pairs(odd_dataset)[0]
+    files = {role: pair[role]["image"] for role in ("fixed", "moving")}
+    files |= {f"{role}_label": pair[role]["label"] for role in ("fixed", "moving")}
+    for name, count in (("some.json", 1), ("others.json", 2)):
+        (tmp_path / name).write_text(json.dumps([files | {"name": f"pair{number}"} for number in range(count)]))
+    words = ["--pairs", f"{tmp_path / 'some.json'},{tmp_path / 'others.json'}", "--count", "1", "--methods", "affine"]
+    with unchanged_process():
+        assert command_line.main(["compare", str(tmp_path), *words]) == 0
+    rows = read_rows(tmp_path)
+    assert [(row["study"], row["pair"]) for row in rows] == [("raw some", "pair0"), ("raw others", "pair0")]
+    assert 0 < float(rows[0]["dice"]) < 1 and rows[0]["dice"] == rows[1]["dice"]
+    text = (tmp_path / "comparison.md").read_text()
+    assert "## Raw some" in text and "### Dice of each pair" in text and "| pair0 | 0." in text
 
 
 def test_tables_are_printed(run: Callable, fresh_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -149,7 +173,7 @@ def test_tables_are_printed(run: Callable, fresh_weights: Path, tmp_path: Path, 
 
 def test_voxelmorph_takes_part(run: Callable, tmp_path: Path) -> None:
     torch.save(VoxelMorphBaseline().state_dict(), tmp_path / "voxelmorph.pt")
-    rows = run("voxelmorph", voxelmorph_weights=tmp_path / "voxelmorph.pt", pairs=1)
+    rows = run("voxelmorph", baseline_weights=f"voxelmorph={tmp_path / 'voxelmorph.pt'}", count=1)
     assert {row["method"] for row in rows} == {"voxelmorph"}
 
 
@@ -171,9 +195,11 @@ def test_trains_voxelmorph_by_the_same_recipe(run_bundle: Callable, dataset: Pat
         ({"methods": "affine,ants"}, ["ants", *METHODS]),
         ({"methods": "msfbnet"}, ["--weights FILE"]),
         ({"methods": "msfbnet", "weights": "none.pt"}, ["none.pt", "no such file"]),
-        ({"methods": "voxelmorph", "voxelmorph_weights": "none.pt"}, ["none.pt", "no such file"]),
+        ({"methods": "voxelmorph", "baseline_weights": "voxelmorph=none.pt"}, ["none.pt", "no such file"]),
+        ({"methods": "voxelmorph", "baseline_weights": "model.pt"}, ["--baseline_weights", "NAME=FILE", "voxelmorph"]),
         ({"methods": "affine", "config_file": "none.yaml"}, ["none.yaml", "no such file"]),
-        ({"methods": "affine", "landmarks_dir": "configs"}, ["configs", "NAME_T1.nii.gz"]),
+        ({"methods": "affine", "pairs": "none.csv"}, ["none.csv", "no such file"]),
+        ({"methods": "affine", "dataset_dir": None}, ["--dataset_dir", "--pairs"]),
     ],
     ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else "",
 )
@@ -181,7 +207,7 @@ def test_bad_arguments_are_refused_at_once(
     options: dict, words: list, dataset: Path, tmp_path: Path, refused: Callable, unchanged_process: Callable
 ) -> None:
     with unchanged_process(), refused(*words):
-        compare(str(dataset), str(tmp_path), **options)
+        compare(str(tmp_path), **{"dataset_dir": str(dataset), **options})
     assert not (tmp_path / "comparison.csv").exists()
 
 

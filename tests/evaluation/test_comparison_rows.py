@@ -14,13 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.evaluation.baselines import Method, affine_only
-from scripts.evaluation.comparison import (
-    Case,
-    Study,
-    carry_out,
-)
+from scripts.evaluation.comparison import carry_out
 from scripts.evaluation.comparison_table import Results, comparison_text
+from scripts.evaluation.methods import Method, affine_only
+from scripts.evaluation.studies import Case, Study
 from scripts.geometry.grid import Grid
 
 ROOT = Path(__file__).parents[2]
@@ -68,8 +65,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy, torch
-from scripts.evaluation.baselines import Method, affine_only
-from scripts.evaluation.comparison import Case, Study, carry_out
+from scripts.evaluation.methods import Method, affine_only
+from scripts.evaluation.comparison import carry_out
+from scripts.evaluation.studies import Case, Study
 from scripts.evaluation.comparison_table import Results
 from scripts.geometry import Grid
 def field(image, affine):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import scripts.__main__ as command_line
-from scripts.evaluation.studies import ablations, costs, runs
-from scripts.evaluation.studies.ablation_table import Result, Variant, results_text, table_rows
+from scripts.studies import ablations, costs, runs
+from scripts.studies.ablation_table import Result, Variant, results_text, table_rows
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 AS_IS = Variant("as_is", (), "")
 PART = Variant("without", ("overlay.yaml",), "the part", paper=True)
 

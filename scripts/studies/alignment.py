@@ -6,6 +6,8 @@ with the header as it was.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,17 +17,19 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from scripts.datasets import label_names, scale_intensity, validation_pairs
-from scripts.evaluation.baselines import Method
+from scripts.evaluation.comparison import carry_out
 from scripts.evaluation.comparison_table import Results
 from scripts.evaluation.markdown import markdown_table, write_markdown
-from scripts.evaluation.studies.approaches import CONFIG, Approach, make_approaches
-from scripts.evaluation.studies.curves import LIMIT_MM, breaking_point, curve
+from scripts.evaluation.methods import Method
+from scripts.evaluation.studies import Case, Study
 from scripts.geometry import Affine, Field, Grid, Transform, as_field, resample, voxel_sizes
 from scripts.io import nifti_image, read_configs, read_label, read_scan, scan_name
 from scripts.metrics import dice_per_label
 from scripts.registration import ROLES, ImageSources, Job, json_sha256, source_digest, start_registration
 from scripts.report import Curve, band_chart, error_picture
 from scripts.runtime import bundle_version, find_input_error
+from scripts.studies.approaches import CONFIG, Found, make_approaches
+from scripts.studies.curves import LIMIT_MM, breaking_point, curve, file_name
 
 PAIRS: dict[str, int | None] = {"small": 3, "full": None}
 # The misalignments, the amounts of each, and the one that is none.
@@ -62,7 +66,8 @@ class Pair(NamedTuple):
     """A pair.
 
     Attributes:
-        fixed, moving: the scans.
+        fixed: fixed scan.
+        moving: moving scan.
     """
 
     fixed: Scan
@@ -72,13 +77,24 @@ class Pair(NamedTuple):
         """The pair with the moving scan's world moved by an affine map, `(4, 4)`, RAS mm."""
         return self._replace(moving=self.moving._replace(affine=matrix @ self.moving.affine))
 
+    def job(self) -> Job:
+        """The pair as `register` takes it."""
+        fixed, moving = (ImageSources(image=nifti_image(scan.image, scan.affine)) for scan in self)
+        return Job(name="pair", folder="", fixed=fixed, moving=moving)
+
+    def points(self, transform: Transform) -> NDArray[np.float64]:
+        """Where a transform takes points of the fixed brain in the moving scan, `(N, 3)`, voxels."""
+        voxels = np.argwhere(self.fixed.image > 0).astype(np.float64)
+        points = Affine(self.fixed.affine)(voxels[:: max(1, len(voxels) // POINTS)])
+        return Affine(np.linalg.inv(self.moving.affine))(transform(points))
+
 
 def study_alignment(
     dataset_dir: str,
     output_dir: str,
     size: str = "small",
     weights: str = "models/model.pt",
-    methods: str = "msfbnet,refined,msfbnet_no_affine,syn",
+    methods: str = "msfbnet,refined,syn",
     threads: int | None = None,
 ) -> None:
     """Register pairs whose moving scan is turned, shifted or scaled, and write `alignment.csv`, `.md` and `.png`.
@@ -90,9 +106,9 @@ def study_alignment(
         dataset_dir: Learn2Reg dataset with labels.
         output_dir: folder for the results.
         size: a name in `PAIRS`.
-        weights: weights file of the network.
-        methods: with commas between: `msfbnet` and `refined`, as `register` without and with `--refine 30`;
-            `msfbnet_no_affine`, with `--init none`; `syn`, ANTs' SyN after its own affine stage.
+        weights: weights files of the network, see `make_methods`.
+        methods: with commas between: `msfbnet`, as `register` with and without its affine stage; `refined`, with
+            `--refine 30`; `syn`, ANTs' SyN after its own affine stage.
         threads: number of CPU threads, from 1; None leaves it to torch, SimpleITK and ANTs.
 
     Raises:
@@ -100,55 +116,102 @@ def study_alignment(
     """
     start_registration(output_dir, 0, threads)
     out, labels = Path(output_dir), list(label_names(dataset_dir))
-    approaches = list(make_approaches(methods.split(","), weights, threads))
-    results = Results(out / "alignment.csv")
+    approaches = {approach.method.name: approach for approach in make_approaches(methods.split(","), weights, threads)}
+    compared = [approach.method for approach in approaches.values()]
+    files = validation_pairs(dataset_dir)[: PAIRS[size]]
+    names = ["_".join(scan_name(pair[role]["image"]) for role in ROLES) for pair in files]
     settings = [read_configs(CONFIG)["preprocessing"], labels, bundle_version()]
-    data: dict[str, str] = {}
-    cases = [TWIN, *((kind, float(amount)) for kind, amounts in AMOUNTS.items() for amount in amounts)]
-    for files in validation_pairs(dataset_dir)[: PAIRS[size]]:
-        name = "_".join(scan_name(files[role]["image"]) for role in ROLES)
-        digests = {role: {kind: source_digest(path) for kind, path in files[role].items()} for role in ROLES}
-        data[name] = json_sha256([digests, settings])
-        missing = [
-            (case, approach)
-            for case in cases
-            for approach in approaches
-            if not results.has("alignment", _shown(name, case), data[name], approach.method)
-        ]
-        if missing:
-            pair, twins = Pair(*(_read(files[role]) for role in ROLES)), {}
-        for case, approach in missing:
-            if approach.name not in twins:
-                twins[approach.name] = _points(pair, _register(approach, pair)[0])
-            moved = pair.moved_by(_misalignment(*case, pair.moving))
-            row, warp = _measure(approach, moved, twins[approach.name], labels, voxel_sizes(pair.moving.affine))
-            results.add("alignment", _shown(name, case), data[name], approach.method, {"amount": case[1], **row})
-            print(f"{_shown(name, case)}, {approach.name}: {_cell([row])}", flush=True)
-            picture = out / f"breaks_{approach.name}.png"
-            if warp is not None and row["distance_mm"] > LIMIT_MM and not picture.exists():
-                _draw(picture, f"{_shown(name, case)}, {approach.name}: {_cell([row])}", moved, warp)
-    write_curves(out, results, approaches, data)
+    data = {
+        name: json_sha256([[source_digest(path) for role in ROLES for path in pair[role].values()], settings])
+        for name, pair in zip(names, files, strict=True)
+    }
+
+    @lru_cache(maxsize=1)
+    def pair_of(index: int) -> Pair:
+        return Pair(*(_read(files[index][role]) for role in ROLES))
+
+    @lru_cache(maxsize=len(compared))
+    def twin_of(index: int, name: str) -> NDArray[np.float64]:
+        pair = pair_of(index)
+        return pair.points(approaches[name].register(pair.job())[0])
+
+    def load(index: int, kind: str, amount: float) -> dict[str, Any]:
+        pair = pair_of(index)
+        moved = pair.moved_by(_misalignment(kind, amount, pair.moving))
+        spacing = voxel_sizes(pair.moving.affine)
+        title = _shown(names[index], kind, amount)
+        known = {"title": title, "pair": moved, "job": moved.job(), "amount": amount, "spacing_mm": spacing}
+        return known | {"twin": partial(twin_of, index)}
+
+    def register(item: dict[str, Any], method: Method) -> Found | None:
+        try:
+            return approaches[method.name].register(item["job"])
+        except Exception as error:
+            if find_input_error(error) is None:
+                raise
+            return None
+
+    misalignments = [TWIN, *((kind, float(amount)) for kind, amounts in AMOUNTS.items() for amount in amounts)]
+    cases = [
+        Case(_shown(names[index], *misalignment), data[names[index]], partial(load, index, *misalignment))
+        for index, misalignment in product(range(len(files)), misalignments)
+    ]
+    results = Results(out / "alignment.csv")
+    carry_out(Study("alignment", cases, compared, partial(measure, labels=labels, folder=out), register), results)
+    write_curves(out, results, compared, data)
 
 
-def write_curves(folder: Path, results: Results, approaches: Sequence[Approach], data: dict[str, str]) -> None:
+def measure(
+    item: dict[str, Any], method: Method, found: Found | None, labels: Sequence[int], folder: Path
+) -> dict[str, float]:
+    """Compare the result of a misaligned pair with its twin's, and draw the first one of a method that breaks.
+
+    Args:
+        item: the loaded case.
+        method: method that registered it.
+        found: what it found; None if it refused the pair.
+        labels: values of the labels to score.
+        folder: folder for the picture, `breaks_METHOD.png`.
+
+    Returns:
+        `amount` of the misalignment; `refused`, 1 or 0; `distance_mm` and `dice`, NaN if it was refused; figures of the
+        method.
+    """
+    if found is None:
+        return {"amount": item["amount"], "refused": 1.0, "distance_mm": float("nan"), "dice": float("nan")}
+    pair: Pair = item["pair"]
+    transform, figures = found
+    offsets = (pair.points(transform) - item["twin"](method.name)) * item["spacing_mm"]
+    distance = float(np.linalg.norm(offsets, axis=1).mean())
+    warp = as_field(transform, Grid(pair.fixed.image.shape, pair.fixed.affine))
+    moved = resample(pair.moving.label, pair.moving.affine, warp.grid, warp, "nearest")
+    fixed_label, moved_label, moving_label = map(torch.from_numpy, (pair.fixed.label, moved, pair.moving.label))
+    dice = float(dice_per_label(fixed_label, moved_label, labels, moving_label).nanmean())
+    picture = folder / f"breaks_{file_name(method.name)}.png"
+    if distance > LIMIT_MM and not picture.exists():
+        _draw(picture, f"{item['title']}, {method.name}: {distance:.1f} mm from the twin", pair, warp)
+    return {"amount": item["amount"], "refused": 0.0, "distance_mm": distance, "dice": dice, **figures}
+
+
+def write_curves(folder: Path, results: Results, methods: Sequence[Method], data: dict[str, str]) -> None:
     """Write the table, with the points where the methods break, and the figure.
 
     Args:
         folder: folder of the files.
         results: the measured rows.
-        approaches: the methods to show.
+        methods: the methods to show.
         data: name of each pair, and the data of its rows.
     """
     panels: dict[str, dict[str, Curve]] = {}
     sections = []
     for kind, amounts in AMOUNTS.items():
         distances, dices, rows = {}, {}, []
-        for approach in approaches:
+        for method in methods:
             found = {
-                amount: _rows(results, approach.method, data, *(TWIN if amount == NONE[kind] else (kind, amount)))
+                amount: _rows(results, method, data, *(TWIN if amount == NONE[kind] else (kind, amount)))
                 for amount in (NONE[kind], *amounts)
             }
-            name = approach.name
+            name = method.name
             distances[name] = curve({place: [row["distance_mm"] for row in at] for place, at in found.items()})
             dices[name] = curve({place: [row["dice"] for row in at] for place, at in found.items()})
             rows.append([name, *(_cell(at) for at in found.values()), breaking_point(distances[name])])
@@ -168,9 +231,9 @@ exceeds {LIMIT_MM:g} mm, by linear interpolation.
     write_markdown(folder / "alignment.md", text + "\n".join(sections))
 
 
-def _shown(name: str, case: tuple[str, float]) -> str:
-    """Name of a row: the pair, and what was done to it."""
-    return f"{name} {case[0]} {case[1]:g}"
+def _shown(name: str, kind: str, amount: float) -> str:
+    """Name of a case: the pair, and what was done to it."""
+    return f"{name} {kind} {amount:g}"
 
 
 def _misalignment(kind: str, amount: float, scan: Scan) -> Matrix:
@@ -192,48 +255,6 @@ def _read(files: dict[str, str]) -> Scan:
     return Scan(scan.array, read_label(files["label"], scan).array.astype(np.int32), scan.affine)
 
 
-def _register(approach: Approach, pair: Pair) -> tuple[Transform, dict[str, float]]:
-    sources = [ImageSources(image=nifti_image(scan.image, scan.affine)) for scan in pair]
-    return approach.register(Job(name="pair", folder="", fixed=sources[0], moving=sources[1]))
-
-
-def _points(pair: Pair, transform: Transform) -> NDArray[np.float64]:
-    """Where points of the fixed brain are in the moving scan, `(N, 3)`, voxels."""
-    voxels = np.argwhere(pair.fixed.image > 0).astype(np.float64)
-    points = Affine(pair.fixed.affine)(voxels[:: max(1, len(voxels) // POINTS)])
-    return Affine(np.linalg.inv(pair.moving.affine))(transform(points))
-
-
-def _measure(
-    approach: Approach, pair: Pair, twin: NDArray[np.float64], labels: Sequence[int], spacing: NDArray[np.float64]
-) -> tuple[Row, Field | None]:
-    """Register a misaligned pair, and compare the result with its twin's.
-
-    Args:
-        approach: how to register it.
-        pair: the misaligned pair.
-        twin: `_points` of the pair with the header as it was.
-        labels: values of the labels to score.
-        spacing: voxel size of the moving scan with the header as it was, mm, `(3,)`.
-
-    Returns:
-        `refused`, 1 or 0; `distance_mm` and `dice`, NaN if it was refused; figures of the approach. Then the transform
-        on the fixed scan's grid; None if it was refused.
-    """
-    try:
-        transform, figures = _register(approach, pair)
-    except Exception as error:
-        if find_input_error(error) is None:
-            raise
-        return {"refused": 1.0, "distance_mm": float("nan"), "dice": float("nan")}, None
-    distance = np.linalg.norm((_points(pair, transform) - twin) * spacing, axis=1).mean()
-    warp = as_field(transform, Grid(pair.fixed.image.shape, pair.fixed.affine))
-    moved = resample(pair.moving.label, pair.moving.affine, warp.grid, warp, "nearest")
-    fixed_label, moved_label, moving_label = map(torch.from_numpy, (pair.fixed.label, moved, pair.moving.label))
-    dice = dice_per_label(fixed_label, moved_label, labels, moving_label).nanmean()
-    return {"refused": 0.0, "distance_mm": float(distance), "dice": float(dice), **figures}, warp
-
-
 def _draw(path: Path, title: str, pair: Pair, warp: Field) -> None:
     """A picture of a pair and its registration."""
     moving = (resample(pair.moving.image, pair.moving.affine, warp.grid, way) for way in (None, warp))
@@ -242,7 +263,7 @@ def _draw(path: Path, title: str, pair: Pair, warp: Field) -> None:
 
 def _rows(results: Results, method: Method, data: dict[str, str], kind: str, amount: float) -> list[Row]:
     """The rows of a method for one misalignment of all pairs."""
-    wanted = {(_shown(name, (kind, amount)), digest) for name, digest in data.items()}
+    wanted = {(_shown(name, kind, amount), digest) for name, digest in data.items()}
     key = (method.name, method.weights, method.network)
     return [
         row

@@ -18,11 +18,11 @@ from monai.bundle import ConfigParser
 from torch.utils.flop_counter import FlopCounterMode
 
 from scripts.evaluation.benchmark_worker import random_pair
-from scripts.evaluation.studies.runs import run_module
 from scripts.io import read_configs, read_json, write_json
 from scripts.networks import PaddedInferer
 from scripts.registration import json_sha256
 from scripts.runtime import InputError, bundle_version, start, supports_bf16, timed
+from scripts.studies.runs import run_module
 
 SIZE = (160, 224, 192)
 ROUNDS = 3

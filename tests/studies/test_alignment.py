@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.evaluation.baselines import Method, affine_only
-from scripts.evaluation.studies import alignment, approaches
-from scripts.evaluation.studies.alignment import Scan, study_alignment
-from scripts.evaluation.studies.approaches import Approach
+from scripts.evaluation.methods import Method, affine_only
 from scripts.geometry import Affine, Transform
 from scripts.registration import Job
 from scripts.runtime import InputError
+from scripts.studies import alignment, approaches
+from scripts.studies.alignment import Scan, study_alignment
+from scripts.studies.approaches import Approach
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 AFFINE = np.array([[-1.0, 0, 0, 20], [0, 2, 0, -30], [0, 0, 1, 5], [0, 0, 0, 1]])
 
 
@@ -72,16 +72,16 @@ def test_a_shift_without_affine_stage_is_the_distance_from_the_twin(
     tiny: Path, small_dataset: Path, fresh_weights: Path
 ) -> None:
     """An untrained network moves nothing, so every point is off by the shift."""
-    arguments = {"weights": str(fresh_weights), "methods": "msfbnet_no_affine"}
+    arguments = {"weights": str(fresh_weights), "methods": "msfbnet"}
     study_alignment(str(small_dataset), str(tiny), **arguments)
     rows = rows_of(tiny)
-    name = "msfbnet_no_affine: "
+    name = "msfbnet fresh, no affine: "
     assert float(rows[f"{name}as it is 0"]["distance_mm"]) == pytest.approx(0, abs=1e-6)
     assert float(rows[f"{name}shifted (mm) 3"]["distance_mm"]) == pytest.approx(3, abs=0.05)
     assert float(rows[f"{name}shifted (mm) 3"]["dice"]) < float(rows[f"{name}as it is 0"]["dice"])
-    assert (tiny / "breaks_msfbnet_no_affine.png").read_bytes().startswith(b"\x89PNG")
+    assert (tiny / "breaks_msfbnet_fresh_no_affine.png").read_bytes().startswith(b"\x89PNG")
     text = (tiny / "alignment.md").read_text()
-    (shifted,) = [line for line in text.partition("is shifted")[2].splitlines() if line.startswith("| msfbnet")][:1]
+    shifted = next(line for line in text.partition("is shifted")[2].splitlines() if ", no affine" in line)
     assert float(shifted.split("|")[-2]) == pytest.approx(2.0, abs=0.1)
 
     before = (tiny / "alignment.csv").read_bytes()
@@ -112,5 +112,5 @@ def test_what_is_refused_is_counted_and_goes_on(
 
 
 def test_unknown_methods_are_refused(tiny: Path, small_dataset: Path, fresh_weights: Path, refused: Callable) -> None:
-    with refused("--methods fnirt", "msfbnet_no_affine"):
+    with refused("--methods fnirt", "msfbnet,refined,syn"):
         study_alignment(str(small_dataset), str(tiny), weights=str(fresh_weights), methods="fnirt")

@@ -5,12 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.evaluation.studies import runs
-from scripts.evaluation.studies.ablation_table import Result, Variant, write_results
-from scripts.evaluation.studies.costs import ROUNDS, Costs
-from scripts.evaluation.studies.tasks import Task, carry_out
 from scripts.io import check_folder
 from scripts.runtime import InputError
+from scripts.studies import runs
+from scripts.studies.ablation_table import Result, Variant, write_results
+from scripts.studies.costs import ROUNDS, Costs
+from scripts.studies.tasks import Task, carry_out
 
 CONFIGS = ("configs/train.json", "configs/training/short.yaml")
 ABLATIONS = "configs/ablations"

@@ -17,12 +17,11 @@ from monai.utils import convert_to_tensor
 from torch import Tensor
 
 from scripts.datasets import PairDataset, validation_pairs
-from scripts.evaluation.baselines import METHODS, Method, make_methods
-from scripts.evaluation.comparison import Case, Study, carry_out
+from scripts.evaluation.comparison import carry_out
 from scripts.evaluation.comparison_table import Results
 from scripts.evaluation.markdown import markdown_table, write_markdown
-from scripts.evaluation.studies.curves import LIMIT_MM, breaking_point, curve
-from scripts.evaluation.studies.known_fields import known_field, lengths_mm, remainder_mm
+from scripts.evaluation.methods import Method, make_methods
+from scripts.evaluation.studies import Case, Study
 from scripts.geometry import Grid
 from scripts.io import read_configs, scan_name
 from scripts.metrics import METRICS, dice_per_label, non_diffeomorphic_volume
@@ -30,10 +29,13 @@ from scripts.registration import json_sha256, source_digest, start_registration
 from scripts.report import Curve, band_chart, error_picture
 from scripts.runtime import bundle_version, supports_bf16
 from scripts.spatial import warp
+from scripts.studies.curves import LIMIT_MM, breaking_point, curve, file_name
+from scripts.studies.known_fields import known_field, lengths_mm, remainder_mm
 
 CONFIG = "configs/train.json"
 LENGTHS = (2, 5, 10, 15, 20, 30, 40)  # mean displacement inside the brain, mm
 REFINE = 30
+DEFAULT_METHODS = ("syn", "greedy", "voxelmorph", "msfbnet", "refined")
 SHOWN = {
     "error_mm": "error, mean (mm)",
     "error_p95_mm": "error, 95th percentile (mm)",
@@ -62,7 +64,7 @@ def study_deformations(
     output_dir: str,
     size: str = "small",
     weights: str = "models/model.pt",
-    voxelmorph_weights: str | None = None,
+    baseline_weights: str | None = None,
     methods: str | None = None,
     threads: int | None = None,
 ) -> None:
@@ -76,8 +78,8 @@ def study_deformations(
         output_dir: folder for the results.
         size: a name in `SIZES`.
         weights: weights files of the network, see `make_methods`.
-        voxelmorph_weights: weights file trained with `configs/ablations/voxelmorph.yaml`.
-        methods: names of the methods, with commas between; by default all but `affine` and `syn_cc`.
+        baseline_weights: weights files of baselines, see `make_methods`.
+        methods: names of the methods, with commas between; by default `DEFAULT_METHODS`.
         threads: number of CPU threads, from 1; None leaves it to torch and to the methods.
 
     Raises:
@@ -89,9 +91,9 @@ def study_deformations(
     config["dataset_dir"] = dataset_dir
     bf16 = supports_bf16("cpu")
     definition = json.dumps({**config["network_def"], "bf16": bf16})
-    kinds = methods.split(",") if methods else [kind for kind in METHODS if kind not in ("affine", "syn_cc")]
+    kinds = methods.split(",") if methods else DEFAULT_METHODS
     network = config.get_parsed_content("network_def")
-    compared = make_methods(kinds, network, definition, weights, voxelmorph_weights, REFINE, threads, bf16)
+    compared = make_methods(kinds, network, definition, weights, baseline_weights, REFINE, threads, bf16)
     labels = list(config.get_parsed_content("labels"))
     settings = [config["validate#preprocessing"], labels, bundle_version()]
     cases = _cases(dataset_dir, config.get_parsed_content("validate#preprocessing"), SIZES[size], settings)
@@ -119,7 +121,7 @@ def measure(
     brain, spacing = item["image"][0] > 0, item["grid"].spacing.tolist()
     errors = lengths_mm(field - item["truth"], brain, spacing)
     moved_label = warp(item["moving_label"][None], field, mode="nearest")[0]
-    picture = folder / f"breaks_{method.name.replace(' ', '_').replace(',', '')}.png"
+    picture = folder / f"breaks_{file_name(method.name)}.png"
     if errors.mean() > LIMIT_MM and item["is_first"] and not picture.exists():
         lengths = torch.zeros(brain.shape).masked_scatter(brain, errors)
         moved = warp(item["image"][None, 1:], field)[0]

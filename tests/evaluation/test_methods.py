@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The methods that are compared: ANTs' SyN, and a network as one of them."""
+"""The methods that are compared: other tools, and a network as one of them."""
 
 import sys
-from collections.abc import Callable
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
-from scripts.evaluation.baselines import SYN, make_methods, predicted, syn
+from scripts.evaluation.methods import make_methods, predicted
+from scripts.evaluation.peers import PEERS, syn
 from scripts.metrics import dice_per_label
 from scripts.networks import MSFBNet
 from scripts.spatial import warp
@@ -23,29 +23,37 @@ def ants() -> ModuleType:
     return pytest.importorskip("ants")
 
 
-@pytest.mark.parametrize("kind", SYN)
-def test_syn_finds_a_shift(kind: str, ants: ModuleType) -> None:
+@pytest.mark.parametrize("kind", PEERS)
+def test_a_tool_finds_a_shift(kind: str) -> None:
+    """On a grid of unequal spacing, mirrored along one axis: a wrong unit, sign or order of axes would show."""
+    peer = PEERS[kind]
+    if not peer.is_installed():
+        pytest.skip(f"{peer.package} is not installed")
     fixed = np.pad(phantom_anatomy((28, 32, 30)).intensities.numpy(), 4)
     shift = (3, -2, 1)
     moving = np.roll(fixed, shift, axis=(0, 1, 2))
-    field = syn(ants, **SYN[kind])(torch.from_numpy(np.stack([fixed, moving]))[None], np.eye(4))
+    affine = nib.affines.from_matvec(np.diag([-1.0, 1.2, 0.9]), [20, 7, 30])
+    field = peer.field(torch.from_numpy(np.stack([fixed, moving]))[None], affine, threads=1)
+    assert field.dtype == torch.float32 and field.shape == (1, 3, *fixed.shape)
     found = field[0][:, torch.from_numpy(fixed > 0)].mean(dim=1)
     torch.testing.assert_close(found, torch.tensor(shift).float(), rtol=0, atol=0.75)  # smooth, so a bit less
 
 
-def test_the_field_of_syn_is_what_ants_warps_by(ants: ModuleType) -> None:
+def test_the_field_of_syn_is_what_ants_warps_by(ants: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a grid of unequal spacing, mirrored along one axis: a wrong unit or sign would show."""
     people = virtual_pair(phantom_anatomy((28, 32, 30)), seed=3)
     image = torch.cat([people.fixed.image, people.moving.image], dim=1)
     moved = []
 
+    original = ants.registration
+
     def registration(*arguments: object, **options: object) -> dict:
-        found = ants.registration(*arguments, **options)
+        found = original(*arguments, **options)
         moved.append(found["warpedmovout"].numpy())
         return found
 
-    observed = SimpleNamespace(from_numpy=ants.from_numpy, registration=registration)
-    field = syn(observed)(image, nib.affines.from_matvec(np.diag([-1.0, 1.3, 0.8]), [20, 7, 30]))
+    monkeypatch.setattr(ants, "registration", registration)
+    field = syn(image, nib.affines.from_matvec(np.diag([-1.0, 1.3, 0.8]), [20, 7, 30]))
     assert field.dtype == torch.float32 and field.shape == (1, 3, 28, 32, 30)
     assert (field.abs().mean(dim=(0, 2, 3, 4)) > 0.05).all()
     torch.testing.assert_close(warp(image[:, 1:], field)[0, 0], torch.from_numpy(moved[0]), rtol=0, atol=1e-3)
@@ -55,7 +63,7 @@ def test_syn_brings_virtual_people_together(ants: ModuleType) -> None:
     anatomy = phantom_anatomy((40, 44, 38))
     pair = virtual_pair(anatomy, seed=3)
     image = torch.cat([pair.fixed.image, pair.moving.image], dim=1)
-    field = syn(ants)(image, np.diag([2.0, 2.0, 2.0, 1.0]))
+    field = syn(image, np.diag([2.0, 2.0, 2.0, 1.0]))
     labels = list(anatomy.names)
     before, after = (
         dice_per_label(pair.fixed.labels[0], warp(pair.moving.labels, u, mode="nearest")[0], labels).nanmean()
@@ -64,10 +72,16 @@ def test_syn_brings_virtual_people_together(ants: ModuleType) -> None:
     assert after > before + 0.05
 
 
-def test_without_antspyx_it_says_how_to_install_it(refused: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_that_is_not_installed_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.setitem(sys.modules, "ants", None)
-    with refused("antspyx", "pip install '.[compare]'"):
-        make_methods(["affine", "syn"], MSFBNet([8, 8, 8]))
+    monkeypatch.setitem(sys.modules, "picsl_greedy", None)
+    methods = make_methods(["affine", "syn", "greedy"], MSFBNet([8, 8, 8]))
+    assert [method.name for method in methods] == ["affine"]
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in printed] == ["syn", "greedy"]
+    assert "antspyx is not installed" in printed[0] and "pip install '.[compare]'" in printed[0]
 
 
 def test_network_pads_and_keeps_no_gradient(random_network: MSFBNet) -> None:

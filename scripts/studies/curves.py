@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Curves of a study: means with confidence intervals, and the point where a method breaks."""
+"""Curves of a study: means with confidence intervals, the point where a method breaks, names of its files."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -39,6 +40,11 @@ def breaking_point(errors: Curve) -> str:
     if last == 0:
         return f"below {errors.places[0]:g}"
     return f"{np.interp(LIMIT_MM, errors.mean[[last - 1, last]], errors.places[[last - 1, last]]):.3g}"
+
+
+def file_name(method: str) -> str:
+    """A method's name as a part of a file's."""
+    return re.sub(r"\W+", "_", method)
 
 
 def _half_width(values: Sequence[float]) -> float:

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.evaluation.baselines import Method, affine_only
-from scripts.evaluation.studies import deformations
-from scripts.evaluation.studies.curves import breaking_point, curve
-from scripts.evaluation.studies.deformations import Size, measure, study_deformations
-from scripts.evaluation.studies.known_fields import known_field, lengths_mm, remainder_mm
+from scripts.evaluation.methods import Method, affine_only
 from scripts.geometry import Grid
 from scripts.metrics import non_diffeomorphic_volume
 from scripts.spatial import warp
+from scripts.studies import deformations
+from scripts.studies.curves import breaking_point, curve
+from scripts.studies.deformations import Size, measure, study_deformations
+from scripts.studies.known_fields import known_field, lengths_mm, remainder_mm
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SPACING = (2.0, 1.5, 1.0)
 
 

@@ -10,9 +10,9 @@ from threading import Event
 
 import pytest
 
-from scripts.evaluation.studies.tasks import Task, carry_out
 from scripts.runtime import InputError
 from scripts.signals import run_child
+from scripts.studies.tasks import Task, carry_out
 
 
 def task(name: str, noted: list[str], work: Callable[[Event], None] = lambda stop: None, done: int = 0) -> Task:
