@@ -8,17 +8,16 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from pkgutil import resolve_name
 from typing import Literal
 
 from scripts.bundle_run import run_bundle
-from scripts.command_line import UsageError, parsed
-from scripts.conventions import EXIT_INTERRUPTED, EXIT_USAGE, FieldFormat
+from scripts.command_line import UsageError, check_place, parsed
+from scripts.conventions import EXIT_INTERRUPTED, EXIT_USAGE, TRAIN, FieldFormat
+from scripts.development import benchmark, study
 from scripts.environment import short_waiting
 from scripts.signals import end_on_signals
 
-TRAIN = "configs/train.json"
 INFERENCE = "configs/inference.json"
 BIDS = "configs/bids.yaml"
 
@@ -82,7 +81,7 @@ def register(
         threads: number of CPU threads, from 1.
     """
     given = {name: value for name, value in locals().items() if value is not None}
-    _check_place()
+    check_place()
     run_bundle("inference", INFERENCE, **given)
 
 
@@ -115,7 +114,7 @@ def bids(
         threads: number of CPU threads, from 1.
     """
     given = {name: value for name, value in locals().items() if value is not None and name != "analysis_level"}
-    _check_place()
+    check_place()
     run_bundle("inference", [INFERENCE, BIDS], **given)
 
 
@@ -229,7 +228,7 @@ def compare(
         config_file: config of the network, or several with commas between.
         threads: number of CPU threads, from 1.
     """
-    _check_place()
+    check_place()
     resolve_name("scripts.evaluation:compare")(**locals())
 
 
@@ -246,7 +245,7 @@ def exports(
         config_file: config of the network, or several with commas between.
         threads: number of CPU threads, from 1.
     """
-    _check_place()
+    check_place()
     resolve_name("scripts.release.exports:exports")(**locals())
 
 
@@ -278,50 +277,20 @@ def bundle(output_dir: str) -> None:
     Args:
         output_dir: new folder, for models/NAME and ci/unit_tests.
     """
-    _check_place()
+    check_place()
     resolve_name("scripts.release.packaging:package")(**locals())
-
-
-def benchmark(
-    what: Literal["training"],
-    output_dir: str = "output/benchmark",
-    sizes: str = "2mm,boxes,full",
-    steps: int | None = None,
-    threads: int | None = None,
-    device: Literal["cpu", "cuda"] | None = None,
-    label_dir: str | None = None,
-    against: str | None = None,
-    rounds: int = 3,
-    config_file: str = TRAIN,
-) -> None:
-    """Measure training steps: time of each part, memory and calls, and what the device can do.
-
-    Args:
-        what: what is measured; may be given without its name, as the first word.
-        output_dir: folder for benchmark.csv and benchmark.md.
-        sizes: image sizes, with commas between.
-        steps: number of steps whose median is taken, from 1; 3 on the CPU and 20 on a GPU if not given.
-        threads: number of CPU threads, from 1.
-        device: device that is measured; the GPU, if there is one, if not given.
-        label_dir: folder of label maps to synthesize pairs from; without it, pairs are smooth noise in memory.
-        against: git commit that is measured in turn with the files here, for the ratio of the two.
-        rounds: number of turns, from 1.
-        config_file: config of the training, here and in that commit, or several with commas between.
-    """
-    given = {name: value for name, value in locals().items() if name != "what"}
-    _check_place()
-    resolve_name("scripts.evaluation:benchmark_training")(**given)
 
 
 def demo() -> None:
     """Make small virtual brains, train on them, evaluate, register a pair: some minutes on two CPU cores."""
-    _check_place()
+    check_place()
     os.environ.update(short_waiting())  # before torch is loaded
     resolve_name("scripts.demo:demo")()
 
 
-_ALL = (register, bids, apply, points, convert, jacobian, compare, benchmark, exports, samples, safetensors, bundle)
-COMMANDS: dict[str, Callable[..., None]] = {command.__name__: command for command in (*_ALL, demo)}
+_REGISTERING = (register, bids, apply, points, convert, jacobian)
+_OTHERS = (compare, study, benchmark, exports, samples, safetensors, bundle, demo)
+COMMANDS: dict[str, Callable[..., None]] = {command.__name__: command for command in (*_REGISTERING, *_OTHERS)}
 
 
 def main(words: Sequence[str]) -> int:
@@ -338,11 +307,6 @@ def main(words: Sequence[str]) -> int:
     except Exception as error:
         resolve_name("scripts.runtime:report_error")(type(error), error, error.__traceback__)
     return 0
-
-
-def _check_place() -> None:
-    if not Path(TRAIN).is_file():
-        raise UsageError(f"{TRAIN}: no such file; run this from the bundle's root")
 
 
 if __name__ == "__main__":

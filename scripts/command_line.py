@@ -6,7 +6,10 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin
+
+from scripts.conventions import TRAIN
 
 PROGRAM = "python -m scripts"
 
@@ -57,6 +60,16 @@ def parsed(words: Sequence[str], commands: Mapping[str, Callable[..., None]]) ->
     if missing:
         parsers[name].error(f"the following arguments are required: {', '.join(missing)}")
     return functools.partial(commands[name], **given)
+
+
+def check_place() -> None:
+    """Refuse to run outside the bundle's root, where the configs are.
+
+    Raises:
+        UsageError: if the current folder has no configs.
+    """
+    if not Path(TRAIN).is_file():
+        raise UsageError(f"{TRAIN}: no such file; run this from the bundle's root")
 
 
 def _add_command(choice: Any, name: str, command: Callable[..., None]) -> _Parser:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 _ENDING = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 _GRACE = 10.0  # seconds that a process has to tidy up: one step of a training, or of an alignment
@@ -62,27 +62,48 @@ def _end_later(others: Callable[[Any], None], unraisable: Any) -> None:
     again.start()
 
 
-def run_child(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def run_child(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    stop: threading.Event | None = None,
+    log: TextIO | None = None,
+) -> subprocess.CompletedProcess[str]:
     """Run a process to its end; if this process ends before, so does that one, with all that it has started.
 
     Args:
         command: the process's command.
         folder: folder that it runs in.
         environment: its environment.
+        stop: event that ends the process; for calls in threads, where no signal and no Ctrl-C arrives.
+        log: file that gets what it prints to stderr; None leaves that on this process's stderr.
 
     Returns:
         Its exit code, and what it has printed to stdout.
+
+    Raises:
+        InterruptedError: if `stop` was set before it ended.
     """
     # A session of its own: Ctrl-C comes to this process alone, and the group can be ended as a whole.
     with subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
     ) as child:
         try:
-            printed, _ = child.communicate()
+            printed = _wait_for(child, stop)
         except BaseException:
             _end_group(child)
             raise
     return subprocess.CompletedProcess(command, child.returncode, printed)
+
+
+def _wait_for(child: subprocess.Popen[str], stop: threading.Event | None) -> str:
+    """What a process has printed when it ends."""
+    while True:
+        try:
+            return child.communicate(timeout=None if stop is None else 0.2)[0]
+        except subprocess.TimeoutExpired:
+            if stop is not None and stop.is_set():
+                raise InterruptedError("told to stop") from None
 
 
 def _end_group(child: subprocess.Popen[str]) -> None:

@@ -63,6 +63,9 @@ def in_a_process(*words: object, **options: object) -> subprocess.CompletedProce
             "argument --participant_label: expected at least one",
         ),
         (["demo", "--fast"], "unrecognized arguments: --fast;"),
+        (["study", "everything", "a", "b"], "argument --what: invalid choice: 'everything'"),
+        (["study", "deformations", "a", "b", "--jobs", "2"], "argument --jobs: not of the study deformations"),
+        (["study", "ablations", "--methods", "syn", "a", "b"], "argument --methods: not of the study ablations"),
         (["points", "a", "b", "c", "lps", "d", "true", "true", "extra"], "unrecognized arguments: extra;"),
     ],
 )

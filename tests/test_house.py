@@ -33,8 +33,9 @@ FLOORS = (
     {"report"},
     {"training", "registration"},
     {"evaluation", "bids"},
-    {"release"},
+    {"release", "studies"},
     {"api", "command_line", "demo"},
+    {"development"},
     {"__main__"},
 )
 BELOW = {room: set().union(*FLOORS[:floor]) for floor, rooms in enumerate(FLOORS) for room in rooms}
