@@ -23,7 +23,7 @@ from scripts.evaluation.methods import METHODS, make_methods
 from scripts.io.keypoints import load_keypoints
 from scripts.metrics import dice_per_label
 from scripts.networks import MSFBNet
-from scripts.networks.voxelmorph import VoxelMorphBaseline
+from scripts.networks.baselines import VoxelMorphBaseline
 from tests.fixtures.bundle import KEEP
 
 ROOT = Path(__file__).parents[2]
