@@ -9,6 +9,7 @@ from scripts.report.curve import loss_curve
 from scripts.report.learning import learning_curves
 from scripts.report.overview import Listed, overview
 from scripts.report.page import registration_report
+from scripts.report.tradeoff import tradeoff_chart
 from scripts.report.verdict import DIFFERENT_CONTRASTS, GOOD_MATCH, NO_OVERLAP, judge
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "overview",
     "registration_report",
     "reuse_commands",
+    "tradeoff_chart",
 ]

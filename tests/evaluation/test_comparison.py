@@ -169,6 +169,9 @@ def test_tables_are_printed(run: Callable, fresh_weights: Path, tmp_path: Path, 
     assert (tmp_path / "comparison.md").read_text() in printed
     assert "voxelmorph: left out" in printed
     assert "| affine | 2 |" in printed
+    pictures = [f"comparison_validation_{kind}.png" for kind in ("time", "smoothness")]
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == sorted(pictures)
+    assert all(f"]({picture})" in printed for picture in pictures)
 
 
 def test_voxelmorph_takes_part(run: Callable, tmp_path: Path) -> None:
