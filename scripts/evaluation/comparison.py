@@ -11,7 +11,7 @@ from typing import Any
 from scripts.evaluation.comparison_charts import write_charts
 from scripts.evaluation.comparison_table import Results, comparison_text, shown_rows
 from scripts.evaluation.markdown import write_markdown
-from scripts.evaluation.methods import BASELINES, METHODS, OURS, Method, make_methods
+from scripts.evaluation.methods import BASELINES, METHODS, Method, make_methods
 from scripts.evaluation.studies import Item, Metrics, Study, dataset_studies, raw_study
 from scripts.io import read_configs
 from scripts.registration import start_registration
@@ -105,7 +105,7 @@ def carry_out(study: Study, results: Results) -> None:
 def _warm_up(study: Study, methods: Sequence[Method], item: Item) -> None:
     """Run each network once: its first pass takes longer than the others."""
     for method in methods:
-        if method.kind in (*BASELINES, *OURS):
+        if method.kind in (*BASELINES, "msfbnet"):
             study.register(item, method)
 
 

@@ -120,7 +120,7 @@ def comparison_text(
 
 def study_title(study: str) -> str:
     """Title of a study."""
-    return _TITLES.get(study, study.capitalize())
+    return _TITLES.get(study, study[:1].upper() + study[1:])
 
 
 def mean_metrics(rows: Sequence[Row]) -> dict[str, float]:

@@ -85,7 +85,7 @@ def make_methods(
     for kind in kinds:
         if kind == "affine":
             methods.append(Method(kind, kind, "", "", affine_only))
-        elif kind in PEERS and not PEERS[kind].is_installed():
+        elif kind in PEERS and not PEERS[kind].load(threads):
             print(f"{kind}: left out, as it is not installed; pip install {PEERS[kind].install}", flush=True)
         elif kind in PEERS:
             methods.append(Method(kind, kind, "", "", partial(PEERS[kind].field, threads=threads)))

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib.util import find_spec
+from importlib import import_module
 from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -42,23 +42,25 @@ class Peer(NamedTuple):
     field: Callable[..., Tensor]
     install: str = "'.[compare]'"
 
-    def is_installed(self) -> bool:
-        """Whether the module can be found."""
+    def load(self, threads: int | None = None) -> bool:
+        """Import the module, whose time is not that of a registration; False where it is not installed."""
+        if threads is not None:
+            os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)  # ants reads it when it is imported
         try:
-            return find_spec(self.module) is not None
-        except ModuleNotFoundError:  # the package that would hold it
+            with _quiet():
+                import_module(self.module)
+        except ImportError:
             return False
+        return True
 
 
 def syn(image: Tensor, affine: Array, threads: int | None = None, **options: Any) -> Tensor:
     """ANTs' SyN (Avants et al., MedIA 2008).
 
     Args:
-        image, affine, threads: see above; the threads of the first call are those of all.
+        image, affine, threads: see above; `Peer.load` sets the threads.
         options: options of `ants.registration` with `SyNOnly`.
     """
-    if threads is not None:
-        os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)  # before ants is imported
     import ants
 
     lps, spacing = LPS @ affine, voxel_sizes(affine)
@@ -233,10 +235,10 @@ PEERS = {
     "syn_cc": Peer("ants", partial(syn, syn_metric="CC", syn_sampling=2, reg_iterations=(100, 50, 0))),
     "greedy": Peer("picsl_greedy", greedy),
     "greedy_nmi": Peer("picsl_greedy", partial(greedy, metric="NMI")),
-    "dipy_syn": Peer("dipy", dipy_syn),
+    "dipy_syn": Peer("dipy.align.imwarp", dipy_syn),
     "elastix_bspline": Peer("itk.ElastixPython", elastix_bspline),
     "demons": Peer("SimpleITK", demons),
-    "convexadam": Peer("convexAdam", convexadam),
+    "convexadam": Peer("convexAdam.convex_adam_MIND", convexadam),
     # It asks for an older SimpleITK than this project does, and runs with a newer one.
-    "fireants": Peer("fireants", fireants, "--no-deps fireants"),
+    "fireants": Peer("fireants.registration.greedy", fireants, "--no-deps fireants"),
 }

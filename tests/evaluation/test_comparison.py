@@ -19,7 +19,7 @@ from scripts.evaluation.comparison import (
     compare,
 )
 from scripts.evaluation.comparison_table import Results
-from scripts.evaluation.methods import METHODS, make_methods
+from scripts.evaluation.methods import BASELINES, METHODS, make_methods
 from scripts.io.keypoints import load_keypoints
 from scripts.metrics import dice_per_label
 from scripts.networks import MSFBNet
@@ -180,16 +180,17 @@ def test_voxelmorph_takes_part(run: Callable, tmp_path: Path) -> None:
     assert {row["method"] for row in rows} == {"voxelmorph"}
 
 
-def test_trains_voxelmorph_by_the_same_recipe(run_bundle: Callable, dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", BASELINES)
+def test_trains_a_baseline_by_the_same_recipe(name: str, run_bundle: Callable, dataset: Path, tmp_path: Path) -> None:
     sizes = {
         "max_epochs": 1,
         "pairs_per_epoch": 1,
         "val_interval": 1,
         "network_def#channels": KEEP,
     }
-    run_bundle("train", "ablations/voxelmorph.yaml", dataset_dir=dataset, output_dir=tmp_path, overrides=sizes)
+    run_bundle("train", f"ablations/{name}.yaml", dataset_dir=dataset, output_dir=tmp_path, overrides=sizes)
     weights = torch.load(tmp_path / "model.pt", weights_only=True)
-    assert weights.keys() == VoxelMorphBaseline().state_dict().keys()
+    assert weights.keys() == BASELINES[name]().state_dict().keys()
 
 
 @pytest.mark.parametrize(
