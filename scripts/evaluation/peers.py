@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
+from pkgutil import resolve_name
 from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ class Peer(NamedTuple):
     """Another tool.
 
     Attributes:
-        module: name of the module that is imported.
+        module: name of the module that is imported, or of what is needed of it, as `pkgutil.resolve_name` takes it.
         field: one of the functions of this file.
         install: arguments of `pip install`.
     """
@@ -48,8 +48,8 @@ class Peer(NamedTuple):
             os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)  # ants reads it when it is imported
         try:
             with _quiet():
-                import_module(self.module)
-        except ImportError:
+                resolve_name(self.module)
+        except (ImportError, AttributeError):
             return False
         return True
 
@@ -236,7 +236,7 @@ PEERS = {
     "greedy": Peer("picsl_greedy", greedy),
     "greedy_nmi": Peer("picsl_greedy", partial(greedy, metric="NMI")),
     "dipy_syn": Peer("dipy.align.imwarp", dipy_syn),
-    "elastix_bspline": Peer("itk.ElastixPython", elastix_bspline),
+    "elastix_bspline": Peer("itk:ElastixRegistrationMethod", elastix_bspline),
     "demons": Peer("SimpleITK", demons),
     "convexadam": Peer("convexAdam.convex_adam_MIND", convexadam),
     # It asks for an older SimpleITK than this project does, and runs with a newer one.
