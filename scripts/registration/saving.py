@@ -134,7 +134,8 @@ def _write_report(
     heads = dict(_heads(registration))
     quality = registration.quality
     if quality is not None:
-        quality = resample(quality, scans[0].affine, registration.grid)
+        quality = resample(quality, scans[0].affine, registration.grid, mode="nearest")
+        quality = np.where(registration.foregrounds[0], quality, np.float32(np.nan))
     registration_report(path, fixed, before, moved, field.numpy(), metrics, commands, spacing, warps, heads, quality)
 
 

@@ -60,7 +60,8 @@ def registration_report(
         spacing: edge length of the grid's cubic voxels, mm.
         warps: names of the files of the warp and of its inverse.
         heads: whole heads whose brain was found: by role, the scan `(X, Y, Z)` in [0, 1] and the mask.
-        quality: where the result can be trusted, `(X, Y, Z)` in [0, 1]; without it the page does not speak of it.
+        quality: where the result can be trusted, `(X, Y, Z)` in [0, 1], NaN outside the fixed foreground; without it
+            the page does not speak of it.
 
     Raises:
         ValueError: if shapes do not fit each other, or `metrics["verdict"]` is not pass, look or fail.

@@ -73,12 +73,11 @@ def quality_panel(fixed: NDArray, quality: NDArray) -> str:
 
     Args:
         fixed: fixed image, `(X, Y, Z)` in [0, 1], RAS axes, cubic voxels.
-        quality: the same shape and range.
+        quality: the same shape and range; NaN where nothing is drawn over the image.
     """
     brain = fixed > FOREGROUND
     drawn = [
-        (section, quality_picture(section.cut(fixed), section.cut(quality), section.cut(brain)))
-        for section in best_sections(brain, brain)
+        (section, quality_picture(section.cut(fixed), section.cut(quality))) for section in best_sections(brain, brain)
     ]
     return "\n".join(_figure(section, _picture(section, {"quality": picture}, "quality")) for section, picture in drawn)
 

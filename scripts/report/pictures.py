@@ -83,13 +83,13 @@ def jacobian_picture(determinant: NDArray, brain: NDArray[np.bool_]) -> Image.Im
     return _rgb_image(pixels)
 
 
-def quality_picture(fixed: NDArray, quality: NDArray, brain: NDArray[np.bool_]) -> Image.Image:
-    """Quality in colors over the fixed image where the brain is; both are in [0, 1]."""
+def quality_picture(fixed: NDArray, quality: NDArray) -> Image.Image:
+    """Quality in colors over the fixed image, both in [0, 1], where it is not NaN."""
     pixels, colors = (
         GRAY(_enlarged(fixed))[..., :3],
         QUALITY(quality.repeat(SCALE, axis=0).repeat(SCALE, axis=1))[..., :3],
     )
-    inside = _repeated(brain)
+    inside = _repeated(np.isfinite(quality))
     pixels[inside] = 0.4 * pixels[inside] + 0.6 * colors[inside]
     return _rgb_image(pixels)
 

@@ -120,11 +120,10 @@ def test_only_folded_voxels_are_marked() -> None:
 
 
 def test_quality_is_warm_where_it_is_low_and_not_drawn_outside_the_brain() -> None:
-    brain = np.zeros((ROWS, COLUMNS), bool)
-    brain[:, :30] = True
-    quality = np.full(brain.shape, 0.9, np.float32)
+    quality = np.full((ROWS, COLUMNS), np.nan, np.float32)
+    quality[:, :30] = 0.9
     quality[:, :15] = 0.2
-    low, high, outside = pixels(quality_picture(0 * quality, quality, brain))[60, [20, 70, 120]]
+    low, high, outside = pixels(quality_picture(np.zeros_like(quality), quality))[60, [20, 70, 120]]
     assert low[0] > low[2] + 50
     assert high[2] > high[0] + 50
     assert outside.tolist() == [round(255 * part) for part in to_rgb(BACKGROUND)]
