@@ -143,9 +143,10 @@ def results_text(rows: Sequence[Row]) -> str:
     sentences = "".join(f"- `{row['variant']}`: {row['sentence']}\n" for row in rows if "sentence" in row)
     return f"""# Ablations
 
-{rows[0]["steps"]} steps each, from scratch, {rows[0]["pairs"]} validation pairs, version {rows[0]["versions"]}. Mean ± standard
-deviation over the seeds (over the pairs); p of Dice, compared with `{rows[0]["variant"]}`. A difference counts where both tests give less than {LEVEL:g}, corrected for the number of rows: Dunnett's over the seeds, Wilcoxon's signed
-ranks over the pairs. Costs are those of one pair of full size, on one CPU thread.
+{rows[0]["steps"]} steps each, from scratch, {rows[0]["pairs"]} validation pairs, version {rows[0]["versions"]}.
+Mean ± standard deviation over the seeds (over the pairs); p of Dice, compared with `{rows[0]["variant"]}`. A difference
+counts where both tests give less than {LEVEL:g}, corrected for the number of rows: Dunnett's over the seeds, Wilcoxon's
+signed ranks over the pairs. Costs are those of one pair of full size, on one CPU thread.
 
 {markdown_table(header, body)}
 {sentences}"""
