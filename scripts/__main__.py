@@ -212,18 +212,18 @@ def compare(
     config_file: str = TRAIN,
     threads: int | None = None,
 ) -> None:
-    """Measure several methods on the same pairs, of a dataset or raw ones, and compare them in tables.
+    """Measure several methods on the same pairs, of a dataset or raw ones, and compare them in tables and pictures.
 
     The same command again measures what is missing, and what other weights have changed. Runs on the CPU.
 
     Args:
-        output_dir: folder for comparison.csv and comparison.md.
+        output_dir: folder for comparison.csv, comparison.md and pictures of accuracy against time and smoothness.
         dataset_dir: folder of a Learn2Reg dataset: its validation pairs and rescans.
         pairs: list of raw pairs, or several with commas between, as in register.
         count: number of pairs of each kind, from 1; all if not given.
         methods: methods to measure, with commas between; all that docs/results.md names if not given.
         weights: file of the network's weights; several as NAME=FILE,NAME=FILE.
-        baseline_weights: weights of trained baselines, voxelmorph=FILE; without them such a method is left out.
+        baseline_weights: weights of trained baselines, voxelmorph=FILE,localnet=FILE,regunet=FILE.
         refine: number of optimization steps of the method refined, from 0.
         config_file: config of the network, or several with commas between.
         threads: number of CPU threads, from 1.

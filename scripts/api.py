@@ -49,6 +49,7 @@ from scripts.registration import (
     described_init,
     described_network,
     described_strip,
+    estimate_quality,
     fuse,
     interpolation_mode,
     invert,
@@ -65,7 +66,7 @@ from scripts.registration import (
     save_registration,
     to_network_grid,
 )
-from scripts.runtime import InputError, supports_bf16, usable_device, whole_number
+from scripts.runtime import InputError, check_options, supports_bf16, usable_device
 
 # A path, one of nibabel's images, or a tuple of an array `(X, Y, Z)` and its affine `(4, 4)`, voxel to RAS mm.
 # In the place of an image (not of a mask or label map), the text `mni152` is the template.
@@ -95,6 +96,12 @@ class Result:
         """The moving image on the fixed image's grid, with the values of the moving image, float32."""
         array = moved_image(self.registration)
         return nifti_image(array, self.registration.fixed.scan.affine)
+
+    @property
+    def quality(self) -> nib.Nifti1Image:
+        """Where it can be trusted, on the fixed image's grid, float32 in [0, 1]: see docs/register.md."""
+        assert self.registration.quality is not None
+        return nifti_image(self.registration.quality, self.registration.fixed.scan.affine)
 
     @property
     def warp(self) -> Field:
@@ -208,7 +215,8 @@ def register(
     Raises:
         InputError: for bad input, in one line.
     """
-    start, steps = _init(init), whole_number(refine, "refine")
+    check_options({"refine": refine, "volume": volume, "assume_ras": assume_ras, "seed": seed})
+    start = _init(init)
     if network is None:
         used = {"path": str(weights), "sha256": file_sha256(weights)}
         network = load_network(weights, device)
@@ -222,7 +230,7 @@ def register(
         "assume_ras": assume_ras,
         "strip": described_strip(strip),
         "composite": False,
-        "refine": steps,
+        "refine": refine,
         "seed": seed,
         "network_spacing": config["network_spacing"],
         "network_size": config["network_size"],
@@ -247,8 +255,8 @@ def register(
     )
     for warning in prepared.warnings:
         logger.warning("%s and %s: %s", pair.fixed.scan.path, pair.moving.scan.path, warning)
-    predicted = refine_pair(predict(prepared, network, PaddedInferer(bf16), device), steps, device)
-    return Result(measure(invert(reject_worse(fuse(predicted))), settings))
+    predicted = refine_pair(predict(prepared, network, PaddedInferer(bf16), device), refine, device)
+    return Result(measure(invert(estimate_quality(reject_worse(fuse(predicted)))), settings))
 
 
 def apply(

@@ -22,7 +22,7 @@ def run_bundle(run_id: str, config_file: str | list[str], **overrides: Any) -> N
     Raises:
         Exception: what the run raises; MONAI wraps some in RuntimeError.
     """
-    values = {name: _literal(value) if isinstance(value, str) else value for name, value in overrides.items()}
+    values = {name: _literal(value) for name, value in overrides.items()}
     options = [word for name, value in values.items() for word in (f"--{name}", _typed(value))]
     command = ["python", "-m", "monai.bundle", "run", run_id, "--config_file", str(config_file), *options]
     print(f"\n$ {shlex.join(command)}", flush=True)
@@ -34,11 +34,13 @@ def run_bundle(run_id: str, config_file: str | list[str], **overrides: Any) -> N
         run(run_id, config_file=config_file, **values)
 
 
-def _literal(text: str) -> str:
-    """The text as a value in a config: a Python expression where MONAI would read one of its own signs in it."""
-    if "#" in text or text.startswith(("$", "@", "%")):
-        return "$" + ascii(text).replace("#", r"\x23").replace("@", r"\x40")
-    return text
+def _literal(value: Any) -> Any:
+    """The value in a config: a text is a Python expression where MONAI would read one of its own signs in it."""
+    if isinstance(value, list):
+        return [_literal(entry) for entry in value]
+    if isinstance(value, str) and ("#" in value or value.startswith(("$", "@", "%"))):
+        return "$" + ascii(value).replace("#", r"\x23").replace("@", r"\x40")
+    return value
 
 
 def _typed(value: Any) -> str:

@@ -7,15 +7,19 @@ This loads nothing, so that the command line can use it at once.
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from threading import Event
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 _ENDING = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 _GRACE = 10.0  # seconds that a process has to tidy up: one step of a training, or of an alignment
+
+_AGAIN = 0.1  # seconds until a process ends that Python has not let end
 
 
 def end_on_signals() -> None:
@@ -24,6 +28,7 @@ def end_on_signals() -> None:
     The exit code is that of a shell, 128 and the number of the signal. A signal that is ignored, as SIGHUP with
     `nohup`, stays ignored.
     """
+    sys.unraisablehook = partial(_end_later, sys.unraisablehook)
     for name in _ENDING:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:
@@ -33,14 +38,35 @@ def end_on_signals() -> None:
 def _end(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)  # another one must not interrupt the tidying up
     os.write(2, f"\nended by {signal.Signals(number).name}\n".encode())  # print may be what was interrupted
-    raise SystemExit(128 + number)
+    raise _Ended(number)
+
+
+class _Ended(SystemExit):
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+
+def _end_later(others: Callable[[Any], None], unraisable: Any) -> None:
+    """Hook of Python for exceptions that it ignores: the one that ends the process is raised again, a little later.
+
+    They are ignored in `__del__`, in which a training is whenever it ends its workers, and in what is called at a fork.
+    """
+    ended = unraisable.exc_value
+    if not isinstance(ended, _Ended):
+        others(unraisable)
+        return
+    signal.signal(ended.number, _end)
+    again = threading.Timer(_AGAIN, os.kill, (os.getpid(), ended.number))
+    again.daemon = True
+    again.start()
 
 
 def run_child(
     command: Sequence[str],
     folder: Path,
     environment: Mapping[str, str],
-    stop: Event | None = None,
+    stop: threading.Event | None = None,
     log: TextIO | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a process to its end; if this process ends before, so does that one, with all that it has started.
@@ -70,7 +96,7 @@ def run_child(
     return subprocess.CompletedProcess(command, child.returncode, printed)
 
 
-def _wait_for(child: subprocess.Popen[str], stop: Event | None) -> str:
+def _wait_for(child: subprocess.Popen[str], stop: threading.Event | None) -> str:
     """What a process has printed when it ends."""
     while True:
         try:

@@ -10,6 +10,7 @@ from typing import Any
 import fire
 import monai.bundle
 import pytest
+from monai.bundle import ConfigParser
 
 from scripts.bundle_run import run_bundle
 
@@ -43,6 +44,12 @@ def test_the_runner_gets_from_the_command_that_is_shown_what_it_gets_here(
     received = fire.Fire(lambda **overrides: [overrides], command=words[7:], serialize=lambda _: "")
     assert received == given
     assert type(received[0]["fixed"]) is type(value)
+
+
+def test_texts_in_a_list_stay_texts(given: list[dict], capsys: pytest.CaptureFixture) -> None:
+    run_bundle("inference", "configs/inference.json", participant_label=["$x", "@a#b", "%c", "01"])
+    content = ConfigParser({"labels": given[0]["participant_label"]}).get_parsed_content("labels")
+    assert content == ["$x", "@a#b", "%c", "01"]
 
 
 def test_plain_paths_are_shown_as_they_are(given: list[dict], capsys: pytest.CaptureFixture) -> None:

@@ -171,6 +171,7 @@ def _job(dataset: BidsDataset, out: Path, fixed: str, scan: BidsScan, space: str
     warps = (place / f"{bids_name(plain, f'from-{a}_to-{b}_mode-image_xfm')}.nii.gz" for a, b in ways)
     names = {
         "moved.nii.gz": Path(f"{preproc}.nii.gz"),
+        "quality.nii.gz": place / f"{bids_name({**moved, 'desc': f'quality{scan.suffix}'}, 'probseg')}.nii.gz",
         **dict(zip(WARPS, warps, strict=True)),
         "moving_mask.nii.gz": place / f"{bids_name({**plain, 'desc': f'brain{scan.suffix}'}, 'mask')}.nii.gz",
         "report.html": Path("figures", f"{bids_name({**moved, 'desc': 'registration'}, scan.suffix)}.html"),

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.evaluation.comparison_table import Results, comparison_text
+from scripts.evaluation.comparison_charts import write_charts
+from scripts.evaluation.comparison_table import Results, comparison_text, shown_rows
 from scripts.evaluation.markdown import write_markdown
-from scripts.evaluation.methods import BASELINES, METHODS, OURS, Method, make_methods
+from scripts.evaluation.methods import BASELINES, METHODS, Method, make_methods
 from scripts.evaluation.studies import Item, Metrics, Study, dataset_studies, raw_study
 from scripts.io import read_configs
 from scripts.registration import start_registration
@@ -31,12 +32,12 @@ def compare(
 ) -> None:
     """Compare methods on a dataset, on lists of raw pairs or on both, on the CPU.
 
-    Writes `comparison.csv` and `comparison.md`. A row of the CSV is written as soon as it is measured. A second run
-    with the same folder measures only rows that are missing, and those whose weights, network or data have changed, or
-    that another version of the bundle has measured.
+    Writes `comparison.csv`, `comparison.md` and pictures, see `write_charts`. A row of the CSV is written as soon as it
+    is measured. A second run with the same folder measures only rows that are missing, and those whose weights, network
+    or data have changed, or that another version of the bundle has measured.
 
     Args:
-        output_dir: folder for the tables.
+        output_dir: folder for the tables and pictures.
         dataset_dir: Learn2Reg dataset, whose validation pairs and rescans are measured; use one `output_dir` for each.
         pairs: list of raw pairs, as `register --pairs` reads it, or several with commas between; each is prepared as
             `register` does.
@@ -71,7 +72,10 @@ def compare(
     for study in studies:
         carry_out(study, results)
     pairs_of = {study.name: {case.name: case.data for case in study.cases} for study in studies}
-    write_markdown(Path(output_dir) / "comparison.md", comparison_text(results.rows, compared, pairs_of))
+    shown = shown_rows(results.rows, compared, pairs_of)
+    charts = write_charts(Path(output_dir), shown)
+    links = "".join(f"\n![{chart.stem.replace('_', ' ')}]({chart.name})\n" for chart in charts)
+    write_markdown(Path(output_dir) / "comparison.md", comparison_text(shown, compared, pairs_of) + links)
 
 
 def carry_out(study: Study, results: Results) -> None:
@@ -101,7 +105,7 @@ def carry_out(study: Study, results: Results) -> None:
 def _warm_up(study: Study, methods: Sequence[Method], item: Item) -> None:
     """Run each network once: its first pass takes longer than the others."""
     for method in methods:
-        if method.kind in (*BASELINES, *OURS):
+        if method.kind in (*BASELINES, "msfbnet"):
             study.register(item, method)
 
 

@@ -14,6 +14,7 @@ from scripts.metrics import METRICS, summarize
 from scripts.runtime import InputError
 
 Row = dict[str, Any]
+ByMethod = Mapping[str, Mapping[str, Row]]  # rows by method and pair
 
 _KEYS = ("study", "pair", "method", "weights", "network")
 _DATA = "data"  # a key, too, which tables of versions before 0.9 do not have
@@ -71,15 +72,17 @@ class Results:
         write_complete(self.path, write)
 
 
-def comparison_text(rows: Sequence[Row], methods: Sequence[Method], studies: Mapping[str, Mapping[str, str]]) -> str:
-    """The tables in Markdown.
+def shown_rows(
+    rows: Sequence[Row], methods: Sequence[Method], studies: Mapping[str, Mapping[str, str]]
+) -> dict[str, ByMethod]:
+    """The rows of these methods and pairs, by study, method and pair.
 
     Args:
         rows: rows of `Results`.
         methods: methods to show, in this order.
         studies: name of each study, and the names of its pairs with their data.
     """
-    shown = {
+    return {
         study: {
             method.name: {
                 row["pair"]: row for row in rows if row[_DATA] == pairs.get(row["pair"]) and _same(row, study, method)
@@ -88,6 +91,17 @@ def comparison_text(rows: Sequence[Row], methods: Sequence[Method], studies: Map
         }
         for study, pairs in studies.items()
     }
+
+
+def comparison_text(
+    shown: Mapping[str, ByMethod], methods: Sequence[Method], studies: Mapping[str, Mapping[str, str]]
+) -> str:
+    """The tables in Markdown.
+
+    Args:
+        shown: rows as `shown_rows` returns them.
+        methods, studies: as for `shown_rows`.
+    """
     parts = [
         "# Comparison\n\nMean ± standard deviation over the pairs; NDV where the moving image is above 0; both orders: "
         "how far a point of the fixed brain is from itself after both fields; taken back: share of the pairs whose "
@@ -95,7 +109,7 @@ def comparison_text(rows: Sequence[Row], methods: Sequence[Method], studies: Map
         "threads) and the process's peak memory are those of the field alone.\n"
     ]
     for study, by_method in shown.items():
-        parts.append(f"## {_TITLES.get(study, study.capitalize())}\n\n{_summary(by_method)}")
+        parts.append(f"## {study_title(study)}\n\n{_summary(by_method)}")
         for metric in _PAIR_BY_PAIR:
             if any(metric in row for rows in by_method.values() for row in rows.values()):
                 heading = METRICS[metric].heading
@@ -104,13 +118,23 @@ def comparison_text(rows: Sequence[Row], methods: Sequence[Method], studies: Map
     return "\n".join([*parts, *(["## Weights, sha256\n", *weights] if weights else [])]) + "\n"
 
 
+def study_title(study: str) -> str:
+    """Title of a study."""
+    return _TITLES.get(study, study[:1].upper() + study[1:])
+
+
+def mean_metrics(rows: Sequence[Row]) -> dict[str, float]:
+    """Mean of each metric over rows."""
+    return {name: found["mean"] for name, found in summarize([_floats(row) for row in rows]).items()}
+
+
 def _same(row: Row, study: str, method: Method) -> bool:
     """Whether a row is of this method, with the same weights in the same network."""
     key = (row["study"], row["method"], row["weights"], row["network"])
     return key == (study, method.name, method.weights, method.network)
 
 
-def _summary(by_method: Mapping[str, Mapping[str, Row]]) -> str:
+def _summary(by_method: ByMethod) -> str:
     """One row for each method: the means, and the CPU time as a ratio to SyN's on the same pairs."""
     summaries = {name: summarize([_floats(row) for row in rows.values()]) for name, rows in by_method.items()}
     shown = [name for name in _COLUMNS if any(name in summary for summary in summaries.values())]
@@ -122,7 +146,7 @@ def _summary(by_method: Mapping[str, Mapping[str, Row]]) -> str:
     return markdown_table(header, body)
 
 
-def _pair_by_pair(by_method: Mapping[str, Mapping[str, Row]], pairs: Sequence[str], metric: str) -> str:
+def _pair_by_pair(by_method: ByMethod, pairs: Sequence[str], metric: str) -> str:
     """One row for each pair, one column for each method that has the metric."""
     measured = {name: rows for name, rows in by_method.items() if any(metric in row for row in rows.values())}
     form = METRICS[metric].form

@@ -14,11 +14,15 @@ from torch import Tensor, nn
 from scripts.evaluation.peers import PEERS
 from scripts.io import file_sha256, load_weights, scan_name
 from scripts.networks import PaddedInferer
-from scripts.networks.voxelmorph import VoxelMorphBaseline
+from scripts.networks.baselines import LocalNetBaseline, RegUNetBaseline, VoxelMorphBaseline
 from scripts.registration import PredictedPair, PreparedPair, predict, refine, refine_pair
 from scripts.runtime import InputError
 
-BASELINES: dict[str, type[nn.Module]] = {"voxelmorph": VoxelMorphBaseline}
+BASELINES: dict[str, Callable[[], nn.Module]] = {
+    "voxelmorph": VoxelMorphBaseline,
+    "localnet": LocalNetBaseline,
+    "regunet": RegUNetBaseline,
+}
 OURS = ("msfbnet", "refined")
 METHODS = ("affine", *PEERS, *BASELINES, *OURS)
 CPU = torch.device("cpu")
@@ -81,8 +85,8 @@ def make_methods(
     for kind in kinds:
         if kind == "affine":
             methods.append(Method(kind, kind, "", "", affine_only))
-        elif kind in PEERS and not PEERS[kind].is_installed():
-            print(f"{kind}: left out, as {PEERS[kind].package} is not installed; pip install '.[compare]'", flush=True)
+        elif kind in PEERS and not PEERS[kind].load(threads):
+            print(f"{kind}: left out, as it is not installed; pip install {PEERS[kind].install}", flush=True)
         elif kind in PEERS:
             methods.append(Method(kind, kind, "", "", partial(PEERS[kind].field, threads=threads)))
         elif kind in BASELINES and kind not in baselines:

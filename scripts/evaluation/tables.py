@@ -2,7 +2,7 @@
 """The tables of an evaluation."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,12 @@ class LabelTable:
 
     Args:
         output_dir: folder for the files.
-        labels: value and name of each label.
+        labels: value and name of each label, or the values alone.
     """
 
-    def __init__(self, output_dir: str | os.PathLike[str], labels: Mapping[int, str]) -> None:
+    def __init__(self, output_dir: str | os.PathLike[str], labels: Mapping[int, str] | Sequence[int]) -> None:
         self.output_dir = Path(output_dir)
-        self.labels = labels
+        self.names = labels if isinstance(labels, Mapping) else dict.fromkeys(labels, "")
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
@@ -73,10 +73,8 @@ class LabelTable:
     def _add_pairs(self, engine: Engine) -> None:
         for pair in engine.state.output:
             if "warped_label" in pair and "fixed_label" in pair:
-                dice = dice_per_label(
-                    pair["fixed_label"], pair["warped_label"], list(self.labels), pair["moving_label"]
-                )
-                names = (f"{value} {name}" for value, name in self.labels.items())
+                dice = dice_per_label(pair["fixed_label"], pair["warped_label"], list(self.names), pair["moving_label"])
+                names = (f"{value} {name}".strip() for value, name in self.names.items())
                 self.rows.append({"pair": _name(pair), **dict(zip(names, dice.tolist(), strict=True))})
 
     def _write(self, engine: Engine) -> None:

@@ -149,7 +149,7 @@ def _size_ratio(target: Pyramid, source: Pyramid) -> float:
     if target.known is None and source.known is None:
         return round((source.volume / target.volume) ** (1 / 3), 3)
     # Of the three extents one may be cut.
-    return round(float(np.median(np.sort(source.size) / np.sort(target.size))), 3)
+    return round(float(np.median(np.sort(source.extents(source.axes)) / np.sort(target.extents(target.axes)))), 3)
 
 
 def _start(target: Pyramid, source: Pyramid, seed: int, sizes: tuple[float, float] = (1.0, 1.0)) -> _Start:
@@ -172,23 +172,26 @@ def _stretched(start: _Start, kind: str, seed: int) -> Matrix:
 def _starts(target: Pyramid, source: Pyramid) -> list[Matrix]:
     """Rotations in all directions, at most about 30 degrees apart, about the centers of the scans.
 
-    The center of what is known of a scan may lie anywhere: there are starts with it shifted as far as the scans' sizes
-    differ.
+    Where a scan is partly unknown, the center of the rest may lie anywhere: there are starts with it shifted along the
+    scan's own axes as far as the scans' extents differ. Of all directions that would be too many: it is done where the
+    heads lie alike in the world, or in the volumes, which a wrong header may turn.
     """
     partly_known = target.known is not None or source.known is not None
-    tilts = [Rotation.identity()]
+    in_volumes = Rotation.from_matrix(source.axes @ target.axes.T)
+    tilts = [Rotation.identity(), *([in_volumes] if partly_known else [])]
     tilts += [Rotation.from_rotvec(np.radians(30) * axis * sign) for axis in np.eye(3) for sign in (-1, 1)]
     corners = np.array(list(itertools.product((-1.0, 1.0), repeat=3))) / np.sqrt(3)
     tilts += [Rotation.from_rotvec(np.radians(40) * corner) for corner in corners]
     starts = []
     for tilt, turn in itertools.product(tilts, Rotation.create_group("O")):
         matrix = np.eye(4)
-        matrix[:3, :3] = (turn * tilt).as_matrix()
-        lack = np.zeros(3)
-        if partly_known and tilt is tilts[0]:
-            lack = np.abs(target.size - np.abs(matrix[:3, :3].T) @ source.size) / 2
+        matrix[:3, :3] = rotation = (turn * tilt).as_matrix()
+        axes = target.axes if target.known is not None else rotation.T @ source.axes
+        lack: NDArray[np.float64] = np.zeros(3)
+        if partly_known and (tilt in (tilts[0], in_volumes) or turn.magnitude() == 0):
+            lack = np.abs(target.extents(axes) - source.extents(rotation @ axes)) / 2
         for shift in itertools.product(*(_SHIFT * np.arange(-(n // _SHIFT), n // _SHIFT + 1) for n in lack)):
-            matrix[:3, 3] = source.center - matrix[:3, :3] @ (target.center + shift)
+            matrix[:3, 3] = source.center - rotation @ (target.center + axes @ shift)
             starts.append(matrix.copy())
     return starts
 

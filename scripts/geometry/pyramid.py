@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import SimpleITK as sitk
+from nibabel.orientations import inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, gaussian_filter
 
@@ -27,6 +28,10 @@ class Pyramid:
     """A scan on grids of 8, 4 and 2 mm along the RAS axes.
 
     ITK's world is used with RAS numbers here: both scans are, so the transform comes out in RAS.
+
+    Attributes:
+        axes: directions of the volume's own axes in the world, columns of a rotation `(3, 3)`, the first that of the
+            axis nearest to the right, and so on.
     """
 
     def __init__(
@@ -39,7 +44,6 @@ class Pyramid:
         inside = values > _FOREGROUND
         # Rounded here and below: rounding errors, which depend on how voxels are stored, must not grow on the way.
         low, high = np.round(world_box(inside, affine), 6)
-        self.size = high - low
         self.volume = inside.sum() * abs(np.linalg.det(np.asarray(affine)[:3, :3]))
         # The center of the foreground's shape: that of its brightness differs between contrasts.
         middle = np.argwhere(inside).mean(axis=0)
@@ -50,6 +54,8 @@ class Pyramid:
         grid = np.diag([finest, finest, finest, 1.0])
         grid[:3, 3] = (low + high) / 2 - finest * (size - 1) / 2
         level = resample(*_smooth_core(values, inside, affine), Grid(tuple(size.tolist()), grid))
+        self._places = Affine(grid)(np.argwhere(level > _FOREGROUND).astype(np.float64))
+        self.axes = _own_axes(np.asarray(affine, dtype=np.float64))
         level = np.pad(level.round(4), round(_MARGIN / finest))
         grid[:3, 3] -= finest * round(_MARGIN / finest)
         levels = [level]
@@ -64,6 +70,18 @@ class Pyramid:
         if self.known is not None:
             parts = [known[cut:-cut, cut:-cut, cut:-cut] for known, cut in zip(self.known, outer, strict=True)]
             self.rims = [rim & known for rim, known in zip(self.rims, parts, strict=True)]
+
+    def extents(self, axes: Matrix) -> Matrix:
+        """Extents of the foreground along three axes, mm: the columns of a matrix `(3, 3)`."""
+        return np.round(np.ptp(self._places @ axes, axis=0), 3)
+
+
+def _own_axes(affine: Matrix) -> Matrix:
+    """`Pyramid.axes`; a volume with another order of its axes has the same."""
+    ordered = affine @ inv_ornt_aff(io_orientation(affine), (1, 1, 1))
+    turn, _, back = np.linalg.svd(ordered[:3, :3] / voxel_sizes(ordered))
+    axes = turn @ back
+    return np.round(axes * [1, 1, np.linalg.det(axes)], 6)
 
 
 def _smooth_core(

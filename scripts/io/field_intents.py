@@ -64,7 +64,7 @@ def field_format(path: FilePath, image: nib.Nifti1Image, given: str | None) -> s
     if told is None and given is None:
         raise InputError(
             f"{path}: its NIfTI intent {intent} does not tell which kind of field it is; give the format, one of "
-            f"{', '.join(get_args(FieldFormat))}"
+            f"{', '.join(get_args(FieldFormat))} (a warp of AFNI's 3dQwarp is of format itk)"
         )
     # Without a name the intent of ITK's fields means vectors of any kind, so they may be positions.
     if told in (None, given) or (given == "absolute" and intent == VECTOR_INTENT and not name):
@@ -82,6 +82,8 @@ def _told(path: FilePath, intent: int, name: str, kind: int) -> str | None:
         if kind in _NIFTYREG:
             return _NIFTYREG[kind]
         refused = _NIFTYREG_REFUSED.get(kind, f"a transform of NiftyReg of unknown kind {kind}; {_TO_POSITIONS}")
+    elif name.startswith("NREG_"):  # NREG_CPP_FILE and NREG_VEL_STEP of NiftyReg before 1.5
+        refused = f"control points of an old version of NiftyReg; {_TO_POSITIONS}"
     elif name == "Mapping":
         return "absolute"  # SPM's y_*.nii
     elif intent in _FORMATS:

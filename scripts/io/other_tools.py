@@ -15,11 +15,13 @@ _ITK = (
     "write its vectors as NIfTI with "
     "`python -c 'import SimpleITK as s, sys; s.WriteImage(s.ReadImage(sys.argv[1]), sys.argv[2])' {} warp.nii.gz`"
 )
+_LTA = "{} --src MOVING --trg FIXED --outitk init.txt"
 # How a name ends, what such a file is, and what converts it.
 _KINDS = {
     ".lta": ("a transform of FreeSurfer", "convert it with `lta_convert --inlta {} --outitk init.txt`"),
     ".m3z": ("a warp of FreeSurfer", "convert it with `mri_warp_convert --inm3z {} --outitk warp.nii.gz`"),
     ".mgz": ("a warp of FreeSurfer", "convert it with `mri_warp_convert --inmgzwarp {} --outitk warp.nii.gz`"),
+    ".dat": ("an affine of FreeSurfer", f"convert it with `lta_convert --inreg {_LTA}`"),
     ".head": ("a data set of AFNI", _AFNI),
     ".brik": ("a data set of AFNI", _AFNI),
     ".brik.gz": ("a data set of AFNI", _AFNI),
@@ -27,7 +29,15 @@ _KINDS = {
     ".mhd": ("an image of ITK", _ITK),
     ".nrrd": ("an image of 3D Slicer", _ITK),
     ".nhdr": ("an image of 3D Slicer", _ITK),
-    ".aff12.1d": ("an affine of AFNI (LPS mm, base to source)", "convert it to an ITK affine, as with nitransforms"),
+    ".1d": ("an affine of AFNI (LPS mm, base to source)", "convert it to an ITK affine, as with nitransforms"),
+}
+# How a content begins, likewise.
+_CONTENTS = {
+    b"MNI Transform File": ("an affine of MNI's tools or FreeSurfer", f"convert it with `lta_convert --inmni {_LTA}`"),
+    b"MATLAB 5.0 MAT-file": (
+        "a file of MATLAB, such as SPM's parameters (ITK's own .mat is older)",
+        "save a deformation y_*.nii with SPM's Deformations, and give that",
+    ),
 }
 
 
@@ -47,6 +57,9 @@ def refuse_other_tools(path: FilePath) -> None:
     for ending, (kind, remedy) in _KINDS.items():
         if file.name.lower().endswith(ending):
             raise InputError(f"{path}: {kind}, which is not read; {remedy.format(word)}")
+    for start, (kind, remedy) in _CONTENTS.items():
+        if _start(file).startswith(start):
+            raise InputError(f"{path}: {kind}, which is not read; {remedy.format(word)}")
     if _is_elastix(file):
         raise InputError(
             f"{path}: parameters of elastix, which are not read; make a field of them with "
@@ -60,18 +73,22 @@ def refuse_other_tools(path: FilePath) -> None:
         )
 
 
-def _is_elastix(file: Path) -> bool:
+def _start(file: Path) -> bytes:
     try:
-        start = file_start(file)
+        return file_start(file)
     except OSError:
-        return False
-    return b'(Transform "' in start or b"(NumberOfParameters " in start
+        return b""
+
+
+def _is_elastix(file: Path) -> bool:
+    start = _start(file)
+    return any(sign in start for sign in (b'(Transform "', b"(NumberOfParameters ", b'\nTransform = "'))
 
 
 def _is_matrix(file: Path) -> bool:
     try:
-        rows = [line.split() for line in file_start(file).decode("ascii").splitlines() if line.strip()]
+        rows = [line.split() for line in _start(file).decode("ascii").splitlines() if line.strip()]
         matrix = np.array(rows, dtype=np.float64)
-    except (OSError, ValueError):  # not readable, not text, not numbers, or rows of different lengths
+    except ValueError:  # not text, not numbers, or rows of different lengths
         return False
     return matrix.shape == (4, 4) and bool((matrix[3] == [0, 0, 0, 1]).all())

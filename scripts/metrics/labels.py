@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Agreement of label maps: Dice and 95 % Hausdorff distance per label, as Learn2Reg and LUMIR compute them."""
+"""Agreement of label maps: Dice and 95 % Hausdorff distance per label, as Learn2Reg and LUMIR compute them; borders."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ import torch
 from monai.metrics.utils import get_mask_edges
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, find_objects
+from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -85,6 +86,55 @@ def hd95_per_label(
         box = _union(fixed_box, warped_box)
         distances[index] = _hd95(fixed[box] == labels[index], warped[box] == labels[index], spacing)
     return distances
+
+
+def border_voxels(label_map: NDArray) -> NDArray[np.bool_]:
+    """Voxels that share a face with a voxel of another label.
+
+    Args:
+        label_map: `(X, Y, Z)` of any type.
+    """
+    border = np.zeros(label_map.shape, bool)
+    for axis in range(3):
+        along, marked = np.moveaxis(label_map, axis, 0), np.moveaxis(border, axis, 0)
+        differs = along[1:] != along[:-1]
+        marked[1:] |= differs
+        marked[:-1] |= differs
+    return border
+
+
+def border_distances(
+    fixed_label: NDArray, warped_label: NDArray, labels: Sequence[int], affine: NDArray[np.floating], every: int = 1
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """How far the borders of labels are from those of the warped label map.
+
+    Args:
+        fixed_label: fixed label map, `(X, Y, Z)`.
+        warped_label: moving label map warped to the fixed grid, the same shape.
+        labels: values of the labels that count; those that one of the maps lacks are left out.
+        affine: `(4, 4)`, voxel to mm.
+        every: of how many border voxels of a label one is measured, from 1.
+
+    Returns:
+        Border voxels of the fixed labels, `(N, 3)`, and the distance of each from the nearest border voxel of the same
+        label in the warped map, `(N,)`, mm.
+    """
+    fixed, warped = (_border_by_label(label_map) for label_map in (fixed_label, warped_label))
+    voxels, distances = [], []
+    for label in labels:
+        if label in fixed and label in warped:
+            own = fixed[label][::every]
+            voxels.append(own)
+            distances.append(cKDTree(warped[label] @ affine[:3, :3].T).query(own @ affine[:3, :3].T)[0])
+    return np.concatenate([np.empty((0, 3), np.intp), *voxels]), np.concatenate([np.empty(0), *distances])
+
+
+def _border_by_label(label_map: NDArray) -> dict[int, NDArray[np.intp]]:
+    voxels = np.argwhere(border_voxels(label_map))
+    values = label_map[tuple(voxels.T)]
+    order = np.argsort(values, kind="stable")
+    found, starts = np.unique(values[order], return_index=True)
+    return dict(zip(found.tolist(), np.split(voxels[order], starts[1:]), strict=True))
 
 
 def _same_shape(fixed_label: Tensor, warped_label: Tensor) -> tuple[Tensor, Tensor]:

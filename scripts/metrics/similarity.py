@@ -3,7 +3,9 @@
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, uniform_filter
 from torch import Tensor
 
@@ -68,17 +70,30 @@ def local_correlation(image: Tensor, foregrounds: Tensor) -> float:
         From -1 to 1; NaN if no window lies in both foregrounds and has contrast in both images.
     """
     inside = (foregrounds[0] & foregrounds[1]).numpy()
-    fixed, moving = (values.numpy() for values in image)
-    mean_fixed, mean_moving, covariance, variance_fixed, variance_moving = (
-        uniform_filter(values, WINDOW, mode="constant")
-        for values in (fixed, moving, fixed * moving, fixed * fixed, moving * moving)
-    )
-    covariance -= mean_fixed * mean_moving
-    variance_fixed -= mean_fixed * mean_fixed
-    variance_moving -= mean_moving * mean_moving
+    _, covariance, variance_fixed, variance_moving = _moments(image[0].numpy(), image[1].numpy(), WINDOW)
     counts = binary_erosion(inside, iterations=WINDOW // 2) & (variance_fixed > FLAT) & (variance_moving > FLAT)
     correlation = covariance[counts] / (variance_fixed[counts] * variance_moving[counts]) ** 0.5
     return float(correlation.mean()) if correlation.size else math.nan
+
+
+def local_agreement(
+    fixed: NDArray[np.float32], moved: NDArray[np.float32], window: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Correlation and difference of two images in the window around each voxel.
+
+    Args:
+        fixed: `(X, Y, Z)` in [0, 1].
+        moved: the same shape and range.
+        window: width of the window in voxels, odd.
+
+    Returns:
+        The correlation, in [-1, 1], near 0 where an image has no contrast; and the root mean square difference. Both
+        `(X, Y, Z)`.
+    """
+    offset, covariance, variance_fixed, variance_moved = _moments(fixed, moved, window)
+    product = np.maximum(variance_fixed, FLAT) * np.maximum(variance_moved, FLAT)
+    square = variance_fixed + variance_moved - 2 * covariance + offset * offset
+    return (covariance / np.sqrt(product)).clip(-1, 1), np.sqrt(np.maximum(square, 0))
 
 
 def without_rim(foreground: Tensor, spacing: float) -> Tensor:
@@ -90,6 +105,20 @@ def without_rim(foreground: Tensor, spacing: float) -> Tensor:
     """
     core = binary_erosion(foreground.numpy(), iterations=max(1, round(RIM / spacing)))
     return torch.from_numpy(core) if core.any() else foreground
+
+
+def _moments(
+    first: NDArray[np.float32], second: NDArray[np.float32], window: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Difference of the means, covariance and variances of two images in the window around each voxel."""
+    mean_first, mean_second, covariance, variance_first, variance_second = (
+        uniform_filter(values, window, mode="constant")
+        for values in (first, second, first * second, first * first, second * second)
+    )
+    covariance -= mean_first * mean_second
+    variance_first -= mean_first * mean_first
+    variance_second -= mean_second * mean_second
+    return mean_first - mean_second, covariance, variance_first, variance_second
 
 
 def _entropy(counts: Tensor) -> float:

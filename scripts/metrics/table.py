@@ -54,6 +54,7 @@ METRICS = {
     ),
     # Before only: what the contrasts of the two images are is asked after the affine alignment.
     "local_correlation": Metric("Local correlation", "", ".2f", "higher", "with its sign; below 0 for T1 and T2"),
+    "quality": Metric("Quality", "", ".2f", "higher", "estimated share of borders that are at most 1 mm off"),
     "foreground_dice": Metric("Foreground Dice", "", ".3f", "higher", "overlap of the brains or heads, 1 is best"),
     # Where the moving image is above 0, as LUMIR counts.
     "ndv_percent": Metric("NDV", "%", ".2g", "lower", "volume that is folded"),

@@ -27,6 +27,7 @@ from scripts.registration.pair import (
     Registration,
     advanced,
 )
+from scripts.registration.quality import QUALITY_COEFFICIENTS, QUALITY_LIMIT, estimate_quality, evidence
 from scripts.registration.refinement import refine, refine_pair
 from scripts.registration.reuse import (
     apply,
@@ -59,6 +60,8 @@ from scripts.registration.summary import RegistrationTable
 
 __all__ = [
     "LAST",
+    "QUALITY_COEFFICIENTS",
+    "QUALITY_LIMIT",
     "ROLES",
     "AlignedPair",
     "Attempt",
@@ -86,6 +89,8 @@ __all__ = [
     "described_init",
     "described_network",
     "described_strip",
+    "estimate_quality",
+    "evidence",
     "fuse",
     "interpolation_mode",
     "invert",

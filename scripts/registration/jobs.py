@@ -51,12 +51,14 @@ def registration_jobs(
         The jobs that are not finished.
 
     Raises:
-        InputError: unless exactly one of `files`, `pairs` and `dataset_dir` is given; if a list or dataset is bad, or
-            two jobs have the same name.
+        InputError: unless exactly one of `files`, `pairs` and `dataset_dir` is given; for a section without a dataset;
+            if a list or dataset is bad, or two jobs have the same name.
     """
     for option, value in {**files, "pairs": pairs, "dataset_dir": dataset_dir}.items():
         if value is not None:
             check_is_text(value, option)
+    if section is not None and dataset_dir is None:
+        raise InputError(f"--section {section}: names a list of pairs of a dataset; give --dataset_dir, too")
     given = {name: str(path) for name, path in _with_template(files).items() if path is not None}
     if sum((bool(given), pairs is not None, dataset_dir is not None)) != 1 or (given and not set(ROLES) <= set(given)):
         raise InputError("give either --fixed and --moving, or --pairs, or --dataset_dir")

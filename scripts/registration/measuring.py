@@ -14,6 +14,7 @@ from torch import Tensor
 from scripts.geometry import Affine, Transform, resample
 from scripts.io import IN_MEMORY, header_facts
 from scripts.metrics import (
+    border_voxels,
     dice_per_label,
     hd95_per_label,
     lncc,
@@ -54,6 +55,7 @@ def measure(
         numbers = dict(registration.similarity or similarity(registration))
         numbers |= regularity(registration) | inverse_consistency(registration)
         numbers |= label_overlap(registration, labels) | landmark_error(registration)
+        numbers |= mean_quality(registration)
     images = {
         role: _image_facts(image, registration.digests.get(f"{role} image"))
         for role, image in zip(ROLES, registration.images, strict=True)
@@ -71,6 +73,7 @@ def measure(
         "landmarks": registration.landmarks,
         "refinement": registration.refinement,
         "rejected": registration.rejected,
+        "quality_per_label": label_quality(registration, labels),
     }
     metrics |= {name: value for name, value in where_known.items() if value is not None}
     verdict, reasons = judge(metrics)
@@ -128,6 +131,25 @@ def label_overlap(registration: Registration, labels: Sequence[int] | None) -> d
     return metrics
 
 
+def mean_quality(registration: Registration) -> dict[str, float]:
+    """Mean of the quality in the fixed foreground."""
+    if registration.quality is None:
+        return {}
+    return {"quality": float(registration.quality[registration.fixed.foreground].mean())}
+
+
+def label_quality(registration: Registration, labels: Sequence[int] | None) -> dict[str, float] | None:
+    """Mean of the quality at the border of each fixed label, by its value; None without quality or labels."""
+    label_map, quality = registration.fixed.label, registration.quality
+    if label_map is None or quality is None:
+        return None
+    border = border_voxels(label_map)
+    values, codes = np.unique(label_map[border], return_inverse=True)
+    means = np.bincount(codes, quality[border]) / np.bincount(codes)
+    wanted = zip(values.tolist(), means.tolist(), strict=True)
+    return {str(value): mean for value, mean in wanted if value != 0 and (not labels or value in labels)}
+
+
 def landmark_error(registration: Registration) -> dict[str, float]:
     """Mean distance of the landmarks, mm, where both images have them."""
     fixed, moving = (image.landmarks for image in registration.images)
@@ -171,7 +193,7 @@ def similarity(pair: PredictedPair) -> dict[str, float]:
     inside = without_rim(fixed, float(pair.grid.spacing[0]))
     figures: dict[str, float] = {}
     for suffix, way in (("_before", torch.zeros_like(field)), ("", field)):
-        known = _known(pair, way)
+        known = known_voxels(pair, way)
         moved = warp(moving[None, None].byte(), way[None], mode="nearest")[0, 0] > 0
         figures |= {
             f"lncc{suffix}": lncc(compared, way, known).item(),
@@ -181,7 +203,7 @@ def similarity(pair: PredictedPair) -> dict[str, float]:
     return figures
 
 
-def _known(pair: PredictedPair, field: Tensor) -> Tensor:
+def known_voxels(pair: PredictedPair, field: Tensor) -> Tensor:
     """Voxels of the network's grid at which the content of both images is known, `(X, Y, Z)` bool."""
     if pair.unknown is None:
         return torch.ones(field.shape[1:], dtype=torch.bool)

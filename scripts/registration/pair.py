@@ -199,12 +199,15 @@ class PredictedPair(PreparedPair):
         seen: `compared` with what was shown to the network where it is unknown.
         field: `(3, X, Y, Z)` float32 on the CPU, voxels of the network's grid.
         device: the device that predicted it.
+        backward: what the network predicts in the other order, see `quality.backward_field`; None where it was not
+            asked.
         refinement: figures of the refinement; None without one.
     """
 
     seen: NDArray[np.float32]
     field: Tensor
     device: str
+    backward: Tensor | None = None
     refinement: Mapping[str, float] | None = None
 
 
@@ -215,6 +218,8 @@ class Registration(PredictedPair):
     Attributes:
         deformation: `field` as a displacement in RAS mm; it is applied before the affine map.
         warp: both as one field on the fixed image's own grid: points of the fixed to points of the moving image.
+        quality: `(X, Y, Z)` float32 in [0, 1] on the fixed image's own grid, see `estimate_quality`; None where it was
+            not asked for.
         inverse_warp: the inverse as a field on the moving image's own grid; None where it was not asked for.
         similarity: figures of `measuring.similarity`, where they are known already.
         rejected: figures of a deformation that was taken back, see `reject_worse`; None where it was not.
@@ -222,6 +227,7 @@ class Registration(PredictedPair):
 
     deformation: Field
     warp: Field
+    quality: NDArray[np.float32] | None = None
     inverse_warp: Field | None = None
     similarity: Mapping[str, float] | None = None
     rejected: Mapping[str, float] | None = None

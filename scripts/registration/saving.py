@@ -31,6 +31,7 @@ from scripts.spatial import warp
 LAST = "metrics.json"
 OUTPUTS = (
     "moved.nii.gz",
+    "quality.nii.gz",
     *WARPS,
     "affine.mat",
     "transform.h5",
@@ -56,7 +57,8 @@ def save_registration(
 ) -> MeasuredRegistration:
     """Write what a registration leaves, all of it or nothing.
 
-    `moved.nii.gz`, the moving image in the fixed space, in the moving image's data type; `warp.nii.gz` and
+    `moved.nii.gz`, the moving image in the fixed space, in the moving image's data type; `quality.nii.gz`, where it can
+    be trusted, on the same grid; `warp.nii.gz` and
     `inverse_warp.nii.gz`, ITK vector fields on the fixed and the moving image's own grid, the affine map in them;
     `affine.mat` (ITK); `fixed_mask.nii.gz` and `moving_mask.nii.gz`, brain masks that were found; `metrics.json` and
     `report.html`. What an earlier registration has left under these names, and this one does not write, is removed;
@@ -99,6 +101,8 @@ def moved_image(registration: Registration) -> NDArray[Any]:
 def _write_transforms(files: Mapping[str, Path], registration: Registration, composite: bool) -> None:
     fixed, moving = (image.scan for image in registration.images)
     save_image(files["moved.nii.gz"], moved_image(registration), fixed.affine, moving.dtype, moving.slope, moving.inter)
+    if "quality.nii.gz" in files and registration.quality is not None:
+        save_image(files["quality.nii.gz"], registration.quality, fixed.affine, np.uint8, slope=1 / 255)
     for name, field in zip(WARPS, (registration.warp, registration.inverse_warp), strict=True):
         if field is not None:
             save_itk_field(files[name], field.displacement, field.affine)
@@ -128,7 +132,10 @@ def _write_report(
     commands = reuse_commands(fixed_input, moving_input, folder, warps) if in_files else []
     spacing = float(registration.grid.spacing[0])
     heads = dict(_heads(registration))
-    registration_report(path, fixed, before, moved, field.numpy(), metrics, commands, spacing, warps, heads)
+    quality = registration.quality
+    if quality is not None:
+        quality = resample(quality, scans[0].affine, registration.grid)
+    registration_report(path, fixed, before, moved, field.numpy(), metrics, commands, spacing, warps, heads, quality)
 
 
 def _heads(registration: Registration) -> Iterator[tuple[str, tuple[NDArray[np.float32], NDArray[np.bool_]]]]:

@@ -7,7 +7,7 @@ import SimpleITK as sitk
 import torch
 
 from scripts.io import check_folder
-from scripts.runtime import InputError, start
+from scripts.runtime import check_options, start
 
 
 def start_registration(
@@ -25,9 +25,8 @@ def start_registration(
         InputError: as `runtime.start`; if `output_dir` cannot be written to, or `threads` is not a whole number from 1.
     """
     start(seed, device)
+    check_options({"threads": threads})
     check_folder(output_dir)
     if threads is not None:
-        if not str(threads).isdigit() or int(threads) < 1:
-            raise InputError(f"--threads {threads}: want a number from 1")
-        torch.set_num_threads(int(threads))
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(int(threads))
+        torch.set_num_threads(threads)
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)

@@ -39,6 +39,7 @@ from scripts.registration.pair import (
     Registration,
     advanced,
 )
+from scripts.registration.quality import backward_field
 from scripts.registration.unknown import read_excluded, unknown_on, without_region
 from scripts.runtime import InputError, timed
 
@@ -176,7 +177,9 @@ def to_network_grid(pair: AlignedPair, multiple: int, spacing: float, least_size
 def predict(
     pair: PreparedPair, network: nn.Module, inferer: Callable[[Tensor, nn.Module], Tensor], device: torch.device
 ) -> PredictedPair:
-    """Predict the displacement field: of images of different contrasts the mean of two, one in either contrast.
+    """Predict the displacement field, and that of the other order at half the size.
+
+    Of images of different contrasts, each is the mean of two, one in either contrast.
 
     Args:
         pair: what the network sees.
@@ -198,8 +201,12 @@ def predict(
                 shown, field = predict_around(image, pair.unknown, predicted)
             seen.append(shown)
             fields.append(field)
-    mean = torch.stack(fields).mean(dim=0)
-    return advanced(PredictedPair, pair, seen=seen[0], field=mean, device=str(device), timings=timings)
+    with timed(timings, "backward"), torch.no_grad():
+        backward = torch.stack([backward_field(shown, predicted) for shown in seen]).mean(dim=0)
+    field = torch.stack(fields).mean(dim=0)
+    return advanced(
+        PredictedPair, pair, seen=seen[0], field=field, backward=backward, device=str(device), timings=timings
+    )
 
 
 def fuse(pair: PredictedPair) -> Registration:

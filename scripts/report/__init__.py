@@ -11,6 +11,7 @@ from scripts.report.dots import dot_chart
 from scripts.report.learning import learning_curves
 from scripts.report.overview import Listed, overview
 from scripts.report.page import registration_report
+from scripts.report.tradeoff import tradeoff_chart
 from scripts.report.verdict import DIFFERENT_CONTRASTS, GOOD_MATCH, NO_OVERLAP, judge
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "overview",
     "registration_report",
     "reuse_commands",
+    "tradeoff_chart",
 ]

@@ -2,11 +2,11 @@
 """The histogram and the color scale of a report. As SVG and HTML they follow the page's light or dark colors."""
 
 import numpy as np
-from matplotlib.colors import to_hex
+from matplotlib.colors import Colormap, to_hex
 from numpy.typing import NDArray
 
 from scripts.report.pictures import LARGEST_CHANGE
-from scripts.report.style import DIVERGING, MAGENTA
+from scripts.report.style import DIVERGING, MAGENTA, QUALITY
 
 _BARS = 40
 
@@ -41,7 +41,6 @@ def histogram(lengths: NDArray[np.floating]) -> str:
 
 def color_scale() -> str:
     """Color scale of the Jacobian map, as HTML."""
-    stops = ", ".join(to_hex(DIVERGING(position)) for position in np.linspace(0, 1, 13))
     ratios = ("1/3", "1/2", "1", "2", "3")
     values = np.log([1 / 3, 1 / 2, 1, 2, 3]) / np.log(LARGEST_CHANGE)
     ticks = "".join(
@@ -49,11 +48,24 @@ def color_scale() -> str:
         for ratio, value in zip(ratios, values, strict=True)
     )
     return (
-        f'<div class="scale"><div class="bar" style="background: linear-gradient(90deg, {stops})"></div>'
-        f'<div class="ticks">{ticks}</div>'
+        f'<div class="scale">{_bar_of(DIVERGING)}<div class="ticks">{ticks}</div>'
         '<div class="ends"><span>smaller in the moving scan</span><span>larger in the moving scan</span></div>'
         f'<p><span class="swatch" style="background: {MAGENTA}"></span> folded: the determinant is 0 or less</p></div>'
     )
+
+
+def quality_scale() -> str:
+    """Color scale of the quality, as HTML."""
+    ticks = "".join(f'<span style="left: {100 * value:.0f}%">{value:.2g}</span>' for value in np.linspace(0, 1, 6))
+    return (
+        f'<div class="scale">{_bar_of(QUALITY)}<div class="ticks">{ticks}</div>'
+        '<div class="ends"><span>do not rely on it</span><span>borders are where they should be</span></div></div>'
+    )
+
+
+def _bar_of(colors: Colormap) -> str:
+    stops = ", ".join(to_hex(colors(position)) for position in np.linspace(0, 1, 13))
+    return f'<div class="bar" style="background: linear-gradient(90deg, {stops})"></div>'
 
 
 def _bar(index: int, height: float, title: str) -> str:

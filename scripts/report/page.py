@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.io import scan_name, write_complete
-from scripts.report.charts import color_scale, histogram
+from scripts.report.charts import color_scale, histogram, quality_scale
 from scripts.report.commands import WARPS, Reuse
-from scripts.report.panels import FOREGROUND, outline_panel, panels
+from scripts.report.panels import FOREGROUND, outline_panel, panels, quality_panel
 from scripts.report.tables import (
     findings_table,
     inputs_table,
     key_metrics,
+    label_quality_table,
     metrics_table,
     timings_table,
     versions_table,
@@ -41,6 +42,7 @@ def registration_report(
     spacing: float = 1.0,
     warps: tuple[str, str] = WARPS,
     heads: Mapping[str, tuple[NDArray[np.float32], NDArray[np.bool_]]] | None = None,
+    quality: NDArray[np.float32] | None = None,
 ) -> None:
     """Write the report: verdict, pictures in three planes, metrics, headers, and commands that reuse the warp.
 
@@ -58,6 +60,7 @@ def registration_report(
         spacing: edge length of the grid's cubic voxels, mm.
         warps: names of the files of the warp and of its inverse.
         heads: whole heads whose brain was found: by role, the scan `(X, Y, Z)` in [0, 1] and the mask.
+        quality: where the result can be trusted, `(X, Y, Z)` in [0, 1]; without it the page does not speak of it.
 
     Raises:
         ValueError: if shapes do not fit each other, or `metrics["verdict"]` is not pass, look or fail.
@@ -76,6 +79,7 @@ def registration_report(
         "histogram": histogram(spacing * np.linalg.norm(field[:, fixed > FOREGROUND], axis=0)),
         "findings": findings_table(metrics),
         "heads": "\n".join(_head_section(role, *head) for role, head in (heads or {}).items()),
+        "quality": _quality_section(fixed, quality, metrics) if quality is not None else "",
         "tiles": key_metrics(metrics),
         "metrics": metrics_table(metrics),
         "inputs": inputs_table(metrics),
@@ -119,6 +123,22 @@ def _head_section(role: str, head: NDArray[np.float32], brain: NDArray[np.bool_]
         f'<section class="card"><h2>Brain found in the {role} scan</h2><p class="muted">The line should follow the '
         "outline of the brain. Where it cuts off brain, or takes in what is around, give a mask of your own "
         f'(--{role}_mask).</p><div class="planes">\n{outline_panel(head, brain)}\n</div></section>'
+    )
+
+
+def _quality_section(fixed: NDArray[np.float32], quality: NDArray[np.float32], metrics: Mapping[str, Any]) -> str:
+    labels = ""
+    if metrics.get("quality_per_label"):
+        labels = (
+            "<details><summary>Mean at the border of each label of the fixed scan</summary>"
+            f'<div class="table">{label_quality_table(metrics)}</div></details>'
+        )
+    return (
+        '<section class="card" id="quality"><h2>Where to trust it</h2><p class="muted">The estimated probability that '
+        "the border of a label in this place is at most 1 mm off: of the borders where it says 0.8, about 80 % are. It "
+        "comes from how well the images agree around a voxel, and the fields of both orders of the pair; how "
+        f'true it is: docs/results.md.</p><div class="planes">\n{quality_panel(fixed, quality)}\n</div>'
+        f"{quality_scale()}{labels}</section>"
     )
 
 

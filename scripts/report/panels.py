@@ -14,6 +14,7 @@ from scripts.report.pictures import (
     grid_picture,
     jacobian_picture,
     outline_picture,
+    quality_picture,
 )
 from scripts.report.sections import Section, best_sections, deformed_grid
 from scripts.spatial import jacobian_determinant
@@ -28,6 +29,7 @@ _NAMES = {
     "edges": "edges of the fixed scan on the moved one",
     "grid": "grid deformed by the registration",
     "jacobian": "local change of volume",
+    "quality": "where the result can be trusted",
     "outline": "outline of the brain that was found",
 }
 _COMPARED = ("fixed", "before", "after")  # images that the reader switches between, in one place
@@ -64,6 +66,21 @@ def outline_panel(head: NDArray, brain: NDArray[np.bool_]) -> str:
     sections = best_sections(brain, brain | (head > FOREGROUND))
     drawn = [(section, outline_picture(section.cut(head), section.cut(brain))) for section in sections]
     return "\n".join(_figure(section, _picture(section, {"outline": picture}, "outline")) for section, picture in drawn)
+
+
+def quality_panel(fixed: NDArray, quality: NDArray) -> str:
+    """A row of three pictures: the quality over the fixed image.
+
+    Args:
+        fixed: fixed image, `(X, Y, Z)` in [0, 1], RAS axes, cubic voxels.
+        quality: the same shape and range.
+    """
+    brain = fixed > FOREGROUND
+    drawn = [
+        (section, quality_picture(section.cut(fixed), section.cut(quality), section.cut(brain)))
+        for section in best_sections(brain, brain)
+    ]
+    return "\n".join(_figure(section, _picture(section, {"quality": picture}, "quality")) for section, picture in drawn)
 
 
 def section_determinant(section: Section, field: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import binary_erosion, gaussian_gradient_magnitude, gaussian_laplace
 
-from scripts.report.style import AMBER, BLUE, DIM_DIVERGING, DIVERGING, GRAY, MAGENTA
+from scripts.report.style import AMBER, BLUE, DIM_DIVERGING, DIVERGING, GRAY, MAGENTA, QUALITY
 
 SCALE = 3  # pixels per voxel: a head of 180 mm fills a third of a desktop window
 LARGEST_CHANGE = 3.0  # the color scale ends at three times the volume, and at a third of it
@@ -80,6 +80,17 @@ def jacobian_picture(determinant: NDArray, brain: NDArray[np.bool_]) -> Image.Im
     inside = _repeated(brain)[..., None]
     pixels = np.where(inside, DIVERGING(position), DIM_DIVERGING(position))[..., :3]
     pixels[_repeated(folded)] = to_rgb(MAGENTA)
+    return _rgb_image(pixels)
+
+
+def quality_picture(fixed: NDArray, quality: NDArray, brain: NDArray[np.bool_]) -> Image.Image:
+    """Quality in colors over the fixed image where the brain is; both are in [0, 1]."""
+    pixels, colors = (
+        GRAY(_enlarged(fixed))[..., :3],
+        QUALITY(quality.repeat(SCALE, axis=0).repeat(SCALE, axis=1))[..., :3],
+    )
+    inside = _repeated(brain)
+    pixels[inside] = 0.4 * pixels[inside] + 0.6 * colors[inside]
     return _rgb_image(pixels)
 
 

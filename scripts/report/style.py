@@ -15,6 +15,8 @@ MAGENTA = "#ff2fd6"
 GRAY = LinearSegmentedColormap.from_list("gray", [BACKGROUND, "#ffffff"])
 _HUES = ["#bfe6ff", "#3f9fe0", "#14406e", BACKGROUND, "#7a2417", ORANGE, "#ffd9b8"]
 DIVERGING = LinearSegmentedColormap.from_list("diverging", _HUES)
+# Where to look comes forward, where all is well the picture stays dark.
+QUALITY = LinearSegmentedColormap.from_list("quality", ["#ffe08a", AMBER, ORANGE, "#6b3a6e", "#1f5f8f", BLUE])
 # The same map mixed with 70 % of the background: for what lies outside the brain.
 DIM_DIVERGING = LinearSegmentedColormap.from_list(
     "dim", [0.3 * np.array(to_rgb(hue)) + 0.7 * np.array(to_rgb(BACKGROUND)) for hue in _HUES]

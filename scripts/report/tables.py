@@ -16,6 +16,7 @@ _SHOWN = (
     "dice",
     "hd95",
     "tre",
+    "quality",
     "foreground_dice",
     "foreground_folding_percent",
     "foreground_ndv_percent",
@@ -31,6 +32,7 @@ _KEY = (
     "mutual_information",
     "dice",
     "tre",
+    "quality",
     "foreground_dice",
     "foreground_folding_percent",
     "max_displacement_mm",
@@ -114,6 +116,13 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
 def _reached(rejected: Mapping[str, Any]) -> str:
     known = [(METRICS[name], rejected[name]) for name in ("lncc", "dice", "hd95", "tre") if name in rejected]
     return ", ".join(f"{metric.title} {metric.text(value)} {metric.unit}".strip() for metric, value in known)
+
+
+def label_quality_table(metrics: Mapping[str, Any]) -> str:
+    """Table of the mean quality at the border of each label, the least first; empty without labels."""
+    means = metrics.get("quality_per_label") or {}
+    ordered = sorted(means.items(), key=lambda item: item[1])
+    return _table(("Label", "Quality"), [(label, METRICS["quality"].text(mean)) for label, mean in ordered])
 
 
 def findings_table(metrics: Mapping[str, Any]) -> str:

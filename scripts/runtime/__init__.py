@@ -4,10 +4,11 @@
 from scripts.runtime.devices import usable_device
 from scripts.runtime.errors import InputError, QualityError, find_input_error, first_line, report_error
 from scripts.runtime.evaluator import SharedEvaluator
+from scripts.runtime.options import check_options
 from scripts.runtime.processes import gathered, join, own_device, rank, share, wait_for_others
 from scripts.runtime.progress import Progress
 from scripts.runtime.seeds import seed_from_torch
-from scripts.runtime.setup import bundle_version, flag, length, start, supports_bf16, whole_number
+from scripts.runtime.setup import bundle_version, flag, start, supports_bf16
 from scripts.runtime.timing import timed
 
 __all__ = [
@@ -16,12 +17,12 @@ __all__ = [
     "QualityError",
     "SharedEvaluator",
     "bundle_version",
+    "check_options",
     "find_input_error",
     "first_line",
     "flag",
     "gathered",
     "join",
-    "length",
     "own_device",
     "rank",
     "report_error",
@@ -32,5 +33,4 @@ __all__ = [
     "timed",
     "usable_device",
     "wait_for_others",
-    "whole_number",
 ]

@@ -102,7 +102,7 @@ def _explain(error: BaseException) -> tuple[int | None, str]:
 
 
 def _messages(error: BaseException | None) -> Iterator[str]:
-    """What an exception and its causes say."""
+    """What an exception and its causes say, and an expression of the config that is no Python."""
     while error is not None:
-        yield str(error)
+        yield f"{error} ${error.text}" if isinstance(error, SyntaxError) else str(error)
         error = error.__cause__ or error.__context__

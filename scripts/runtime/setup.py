@@ -3,7 +3,6 @@
 
 import ctypes
 import json
-import math
 import os
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from monai.utils import set_determinism
 
 from scripts.runtime.devices import usable_device
 from scripts.runtime.errors import InputError, report_error
+from scripts.runtime.options import check_options
 from scripts.runtime.typed import is_bundle_command, misread_path
 from scripts.signals import end_on_signals
 
@@ -43,60 +43,24 @@ def start(seed: int | None = None, device: torch.device | str | None = None) -> 
     if device is not None:
         usable_device(device)
     if seed is not None:
-        if not isinstance(seed, int) or not 0 <= seed < 2**32:  # as NumPy wants it
-            raise InputError(f"--seed {seed}: want a whole number from 0")
+        check_options({"seed": seed})
         set_determinism(seed)
         # On a GPU the gradient of a warp is never deterministic, so slower deterministic convolutions gain nothing.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
 
 
-def flag(value: bool | str) -> bool:
+def flag(value: bool | str, option: str) -> bool:
     """A bool from the command line, where `--resume false` arrives as text.
 
     Args:
         value: True, False, or one of these words in upper or lower case.
+        option: name of the option.
 
     Raises:
         InputError: if the value is something else.
     """
-    known = {"true": True, "false": False}
-    if str(value).lower() not in known:
-        raise InputError(f"{value} is neither true nor false")
-    return known[str(value).lower()]
-
-
-def whole_number(value: int | str, option: str) -> int:
-    """A number of things from the command line.
-
-    Args:
-        value: the number, or its text.
-        option: name of the option, for the message.
-
-    Raises:
-        InputError: if it is not a whole number from 0.
-    """
-    if not str(value).isdecimal():
-        raise InputError(f"--{option} {value}: want a whole number from 0")
-    return int(value)
-
-
-def length(value: float | str, option: str) -> float:
-    """A length from the command line.
-
-    Args:
-        value: the length, or its text.
-        option: name of the option, for the message.
-
-    Raises:
-        InputError: if it is not a number above 0.
-    """
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise InputError(f"--{option} {value}: want a number above 0")
-    return number
+    check_options({option: value})
+    return str(value).lower() == "true"
 
 
 def supports_bf16(device: torch.device | str) -> bool:

@@ -5,6 +5,7 @@ MONAI hands an option on after Fire has read it as Python, and after its own sig
 and of `None` nothing. Only the command line tells what was meant.
 """
 
+import re
 import shlex
 import sys
 from ast import literal_eval
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _SIGNS = ("$", "@", "%")  # how expressions, references and macros of MONAI begin
+_REFERENCE = re.compile(r"@\w+(?:(?:#|::)\w+)*")
 _PATHS = ("bundle_root", "init", "pairs", "weights")  # besides `fixed_…`, `moving_…` and `…_dir`
 
 
@@ -27,7 +29,9 @@ def misread_path() -> str | None:
             continue
         if word is None or word == "":
             return f"--{name}: no path after it; give one"
-        if word.startswith(_SIGNS) or _read_as_quoted(word):
+        if word in _SIGNS or (word[0] == "$" and not isinstance(_literal(word[1:]), str)):
+            return _failing(name, word)
+        if word.startswith(("$", "%")) or _REFERENCE.fullmatch(word) or _is_text(word):
             continue
         if "#" in word:
             value = "$" + ascii(word).replace("#", r"\x23").replace("@", r"\x40")
@@ -45,9 +49,15 @@ def misread_sign(messages: str) -> str | None:
         messages: what the errors say.
     """
     for name, word in _options():
-        if word and word.startswith(_SIGNS) and word in messages:
-            return f"--{name} {word}: MONAI takes {word[0]} for a sign of its own, which fails; write ./ before a path"
+        if word and word.startswith(_SIGNS):
+            read = word.replace("#", "::")
+            if any(part in messages for part in (word, read, *_REFERENCE.findall(read))):
+                return _failing(name, word)
     return None
+
+
+def _failing(name: str, word: str) -> str:
+    return f"--{name} {word}: MONAI takes {word[0]} for a sign of its own, which fails; write ./ before a path"
 
 
 def _options() -> Iterator[tuple[str, str | None]]:
@@ -68,9 +78,14 @@ def _read_by_fire(word: str) -> object:
     return DefaultParseValue(word)
 
 
-def _read_as_quoted(word: str) -> bool:
+def _is_text(word: str) -> bool:
     """Whether a word is a text of Python in quotes, such as '"1003"': whoever types it knows what Fire does."""
+    return word[0] in "'\"" and isinstance(_literal(word), str)
+
+
+def _literal(word: str) -> object:
+    """The value of a literal of Python; the word itself if it is none."""
     try:
-        return word[0] in "'\"" and isinstance(literal_eval(word), str)
+        return literal_eval(word)
     except (SyntaxError, ValueError):
-        return False
+        return word

@@ -172,6 +172,7 @@ def _paths(nested: Any) -> Iterator[str | os.PathLike[str]]:
 def _write(content: Any, path: Path) -> None:
     if rank() > 0:
         return  # processes that train together have the same weights and random state, so one file is enough
+    path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
         try:
             torch.save(content, file)

@@ -11,21 +11,27 @@ from typing import Any
 from ignite.engine import Engine, Events
 
 from scripts.datasets import check_box
-from scripts.runtime import InputError, gathered
+from scripts.runtime import InputError, check_options, gathered
 
 logger = logging.getLogger(__name__)
 
 
-def warmup_then_decay(steps: int, warmup: int = 0) -> Callable[[int], float]:
+def warmup_then_decay(epochs: int, steps_per_epoch: int, warmup: int = 0) -> Callable[[int], float]:
     """Factor of the learning rate for `LambdaLR`: linear warm-up times polynomial decay of power 0.9.
 
     Args:
-        steps: number of steps of the training, from 1; after them the factor is 0.
+        epochs: number of epochs of the training, from 1; after them the factor is 0.
+        steps_per_epoch: number of steps of an epoch, from 1.
         warmup: number of warm-up steps, from 0; the factor of the first one is `1/warmup` times the decay.
 
     Returns:
         Function from the number of completed steps to the factor of the next step.
+
+    Raises:
+        InputError: if the number of epochs is none.
     """
+    check_options({"max_epochs": epochs})
+    steps = epochs * steps_per_epoch
 
     def factor(step: int) -> float:
         return min((step + 1) / max(warmup, 1), 1.0) * max(1 - step / steps, 0.0) ** 0.9
@@ -96,8 +102,7 @@ class TimeLimit:
     """
 
     def __init__(self, minutes: float | None = None) -> None:
-        if minutes is not None and not (isinstance(minutes, int | float) and minutes >= 0):
-            raise InputError(f"--minutes {minutes}: want a number from 0")
+        check_options({"minutes": minutes})
         self.minutes = minutes
 
     def attach(self, engine: Engine) -> None:

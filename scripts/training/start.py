@@ -16,10 +16,10 @@ logger = logging.getLogger(__name__)
 
 
 def start_training(output_dir: str, resume: bool, seed: int, device: torch.device | str) -> None:
-    """Prepare process and output folder, and refuse to overwrite an earlier training.
+    """Prepare the process, and refuse to overwrite an earlier training.
 
     Args:
-        output_dir: folder of checkpoints and logs; it is made if it does not exist.
+        output_dir: folder of checkpoints and logs; need not exist.
         resume: whether the training continues from the last checkpoint in this folder.
         seed: seed of the random generators of Python, NumPy and torch, from 0.
         device: device that will compute.
@@ -35,7 +35,6 @@ def start_training(output_dir: str, resume: bool, seed: int, device: torch.devic
         raise InputError(f"{last}: an earlier training is here; add --resume true or choose another --output_dir")
     if resume and not last.exists():
         raise InputError(f"{last}: no such checkpoint to resume from; check --output_dir")
-    Path(output_dir).mkdir(parents=True, exist_ok=True)
     _warn_of_load()
 
 

@@ -42,7 +42,7 @@ def test_save_leaves_what_the_command_line_leaves(
     saved = tmp_path / "new" / "saved"
     register(*pair.paths, weights=random_weights, **ON_CPU).save(saved)
     assert {path.name for path in saved.iterdir()} == {path.name for path in by_command.iterdir()}
-    for name in ("moved.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz"):
+    for name in ("moved.nii.gz", "quality.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz"):
         first, second = (nib.load(folder / name) for folder in (saved, by_command))
         assert first.header == second.header
         np.testing.assert_array_equal(first.dataobj, second.dataobj)

@@ -31,7 +31,8 @@ FACTS = {
     "attributes": "[name for name in dir(result) if not name.startswith('_')]",
     "level": "logging.getLogger('scripts').level",
 }
-RESULTS = {"affine.mat", "inverse_warp.nii.gz", "metrics.json", "moved.nii.gz", "report.html", "warp.nii.gz"}
+WARPS = {"warp.nii.gz", "inverse_warp.nii.gz", "affine.mat"}
+RESULTS = {"moved.nii.gz", "quality.nii.gz", *WARPS, "metrics.json", "report.html"}
 
 
 @pytest.fixture(scope="module")

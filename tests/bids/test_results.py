@@ -36,6 +36,8 @@ def results(stem: str, place: str, space: str) -> set[str]:
     return {
         f"sub-01/{place}/{stem}_space-{space}_desc-preproc_T1w.nii.gz",
         f"sub-01/{place}/{stem}_space-{space}_desc-preproc_T1w.json",
+        f"sub-01/{place}/{stem}_space-{space}_desc-qualityT1w_probseg.nii.gz",
+        f"sub-01/{place}/{stem}_space-{space}_desc-qualityT1w_probseg.json",
         f"sub-01/{place}/{stem}_from-T1w_to-{space}_mode-image_xfm.nii.gz",
         f"sub-01/{place}/{stem}_from-{space}_to-T1w_mode-image_xfm.nii.gz",
         f"sub-01/figures/{stem}_space-{space}_desc-registration_T1w.html",

@@ -68,6 +68,7 @@ def test_names_keep_the_entities_in_the_order_of_bids(tree: Callable, select: Ca
     assert outputs(select(root)) == {
         f"{place}_space-atlas1mm_chunk-2_desc-preproc_T1w.nii.gz",
         f"{place}_space-atlas1mm_chunk-2_desc-preproc_T1w.json",
+        f"{place}_space-atlas1mm_chunk-2_desc-qualityT1w_probseg.nii.gz",
         f"{place}_chunk-2_from-T1w_to-atlas1mm_mode-image_xfm.nii.gz",
         f"{place}_chunk-2_from-atlas1mm_to-T1w_mode-image_xfm.nii.gz",
         f"{place}_chunk-2_desc-brainT1w_mask.nii.gz",

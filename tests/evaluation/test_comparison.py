@@ -19,11 +19,11 @@ from scripts.evaluation.comparison import (
     compare,
 )
 from scripts.evaluation.comparison_table import Results
-from scripts.evaluation.methods import METHODS, make_methods
+from scripts.evaluation.methods import BASELINES, METHODS, make_methods
 from scripts.io.keypoints import load_keypoints
 from scripts.metrics import dice_per_label
 from scripts.networks import MSFBNet
-from scripts.networks.voxelmorph import VoxelMorphBaseline
+from scripts.networks.baselines import VoxelMorphBaseline
 from tests.fixtures.bundle import KEEP
 
 ROOT = Path(__file__).parents[2]
@@ -169,6 +169,9 @@ def test_tables_are_printed(run: Callable, fresh_weights: Path, tmp_path: Path, 
     assert (tmp_path / "comparison.md").read_text() in printed
     assert "voxelmorph: left out" in printed
     assert "| affine | 2 |" in printed
+    pictures = [f"comparison_validation_{kind}.png" for kind in ("time", "smoothness")]
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == sorted(pictures)
+    assert all(f"]({picture})" in printed for picture in pictures)
 
 
 def test_voxelmorph_takes_part(run: Callable, tmp_path: Path) -> None:
@@ -177,16 +180,17 @@ def test_voxelmorph_takes_part(run: Callable, tmp_path: Path) -> None:
     assert {row["method"] for row in rows} == {"voxelmorph"}
 
 
-def test_trains_voxelmorph_by_the_same_recipe(run_bundle: Callable, dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", BASELINES)
+def test_trains_a_baseline_by_the_same_recipe(name: str, run_bundle: Callable, dataset: Path, tmp_path: Path) -> None:
     sizes = {
         "max_epochs": 1,
         "pairs_per_epoch": 1,
         "val_interval": 1,
         "network_def#channels": KEEP,
     }
-    run_bundle("train", "ablations/voxelmorph.yaml", dataset_dir=dataset, output_dir=tmp_path, overrides=sizes)
+    run_bundle("train", f"ablations/{name}.yaml", dataset_dir=dataset, output_dir=tmp_path, overrides=sizes)
     weights = torch.load(tmp_path / "model.pt", weights_only=True)
-    assert weights.keys() == VoxelMorphBaseline().state_dict().keys()
+    assert weights.keys() == BASELINES[name]().state_dict().keys()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 import torch
 
+from scripts.evaluation import comparison_charts
 from scripts.evaluation.comparison import carry_out
-from scripts.evaluation.comparison_table import Results, comparison_text
+from scripts.evaluation.comparison_table import Results, comparison_text, shown_rows
 from scripts.evaluation.methods import Method, affine_only
 from scripts.evaluation.studies import Case, Study
 from scripts.geometry.grid import Grid
@@ -45,6 +47,11 @@ def toy_study(methods: list[Method], calls: list[str], pairs: str = "pq") -> Stu
 
     cases = [Case(name, "d", lambda name=name: load(name)) for name in pairs]
     return Study("validation", cases, methods, lambda item, method, field: {"dice": 0.5})
+
+
+def text_of(results: Results, methods: list[Method], pairs: str) -> str:
+    studies = {"validation": dict.fromkeys(pairs, "d")}
+    return comparison_text(shown_rows(results.rows, methods, studies), methods, studies)
 
 
 def test_methods_take_turns_on_every_pair(tmp_path: Path) -> None:
@@ -122,7 +129,7 @@ def test_a_table_of_an_earlier_version_is_kept_and_measured_anew(tmp_path: Path)
     assert not results.has("validation", "p", "d", AFFINE)
     results.add("validation", "p", "d", AFFINE, {"dice": 0.5})
     assert [row["dice"] for row in read_rows(tmp_path)] == ["0.25", "0.5"]
-    assert "| affine | 1 | 0.5000" in comparison_text(Results(path).rows, [AFFINE], {"validation": {"p": "d"}})
+    assert "| affine | 1 | 0.5000" in text_of(Results(path), [AFFINE], "p")
 
 
 def test_summary_is_over_the_pairs_that_are_done(tmp_path: Path) -> None:
@@ -131,8 +138,26 @@ def test_summary_is_over_the_pairs_that_are_done(tmp_path: Path) -> None:
         results.add("validation", pair, "d", methods[method], {"dice": dice, "cpu_seconds": cpu})
     results.add("validation", "elsewhere", "d", methods[1], {"dice": 0.0, "cpu_seconds": 1})
     results.add("validation", "q", "earlier data", methods[1], {"dice": 0.0, "cpu_seconds": 1})
-    lines = comparison_text(results.rows, methods, {"validation": dict.fromkeys("pqr", "d")}).splitlines()
+    lines = text_of(results, methods, "pqr").splitlines()
     # The ratio is that of p, the pair that both have.
     assert "| syn | 2 | 0.5500 ± 0.0500 | 80.0 ± 20.0 | 1.00 |" in lines
     assert "| ours | 2 | 0.7000 ± 0.1000 | 30.0 ± 18.0 | 0.20 |" in lines
     assert "| q | 0.6000 | – |" in lines and "| mean ± std | 0.5500 ± 0.0500 | 0.7000 ± 0.1000 |" in lines
+
+
+def test_pictures_are_of_the_pairs_that_all_methods_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results, methods = Results(tmp_path / "c.csv"), [AFFINE, *counting([], "syn"), AFFINE._replace(name="msfbnet a")]
+    for pair, method, dice in (("p", 0, 0.4), ("q", 0, 0.2), ("p", 1, 0.5), ("p", 2, 0.6), ("q", 2, 0.8)):
+        results.add("validation", pair, "d", methods[method], {"dice": dice, "cpu_seconds": 1, "sdlogj": 0.1})
+    results.add("rescan", "p", "d", methods[1], {"displacement_mm": 1})
+    drawn = {}
+    monkeypatch.setattr(comparison_charts, "tradeoff_chart", lambda path, *given: drawn.update({path.name: given}))
+    monkeypatch.setattr(comparison_charts, "whole_file", nullcontext)
+    studies = {"validation": dict.fromkeys("pq", "d"), "rescan": {"p": "d"}}
+    comparison_charts.write_charts(tmp_path, shown_rows(results.rows, methods, studies))
+    assert list(drawn) == ["comparison_validation_time.png", "comparison_validation_smoothness.png"]
+    means, accuracy, prices, title, ours, before = drawn["comparison_validation_time.png"]
+    assert {name: found["dice"] for name, found in means.items()} == {"syn": 0.5, "msfbnet a": 0.6}
+    assert (accuracy, prices, ours, before) == ("dice", ["cpu_seconds"], ["msfbnet a"], 0.4)
+    assert title == "Validation pairs, mean of 1 pairs"
+    assert drawn["comparison_validation_smoothness.png"][2] == ["sdlogj"]

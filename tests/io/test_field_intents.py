@@ -74,6 +74,17 @@ def test_intent_that_tells_nothing_leaves_it_to_the_user(write: Write, intent: i
         read_transform(path)
 
 
+def test_warp_of_afni_is_asked_for_its_format_and_read_as_lps(write: Write) -> None:
+    """3dQwarp's NIfTI: DICOM's directions, five axes, no intent, and AFNI's XML as an extension."""
+    path = write(DISPLACEMENTS, 0)
+    image = nib.load(path)
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("afni", b"<?xml version='1.0' ?><AFNI_attributes/>"))
+    image.to_filename(path)
+    with pytest.raises(InputError, match=r"AFNI's 3dQwarp is of format itk"):
+        read_transform(path)
+    np.testing.assert_allclose(shift(path, "itk"), SHIFT * [-1, -1, 1], atol=1e-4)
+
+
 # --- refused ----------------------------------------------------------------------------------------------------------
 
 
@@ -126,6 +137,13 @@ def test_niftyreg_transforms_that_are_not_dense_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=rf"{what}.*reg_transform -ref FIXED -def \S*field\.nii\.gz FIELD"):
         read_transform(write(POSITIONS, 1007, "NREG_TRANS", kind), given, GRID, GRID)
+
+
+@pytest.mark.parametrize("given", FORMATS)
+@pytest.mark.parametrize("name", ["NREG_CPP_FILE", "NREG_VEL_STEP"])
+def test_control_points_of_an_old_niftyreg_are_refused(write: Write, name: str, given: str | None) -> None:
+    with pytest.raises(InputError, match=r"control points of an old version of NiftyReg.*reg_transform"):
+        read_transform(write(POSITIONS, 1007, name), given, GRID, GRID)
 
 
 @pytest.mark.parametrize(

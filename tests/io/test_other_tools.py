@@ -20,6 +20,7 @@ MATRIX = np.array([[0.99, -0.1, 0.02, 3], [0.1, 0.98, 0, -5], [0, 0.03, 1.01, 2.
 FLIRT = "".join("  ".join(f"{value:.10g}" for value in row) + "  \n" for row in MATRIX)  # its blanks at the ends, too
 NIFTYREG = "\n".join("\t".join(f"{value:.7f}" for value in row) for row in MATRIX)
 AFNI = "# 3dvolreg matrices (DICOM-to-DICOM, row-by-row):\n" + " ".join(f"{value:.6f}" for value in MATRIX[:3].ravel())
+MNI = "MNI Transform File\n\nTransform_Type = Linear;\nLinear_Transform =\n" + FLIRT.replace("  0  0  0  1", ";")
 BOTH = ["-ref FIXED -src MOVING", "-fsl2ras -oitk init.txt", "greedy or NiftyReg"]
 
 
@@ -34,6 +35,11 @@ BOTH = ["-ref FIXED -src MOVING", "-fsl2ras -oitk init.txt", "greedy or NiftyReg
         ("robust.lta", "type      = 1\nnxforms   = 1\n", ["FreeSurfer", "lta_convert --inlta", "--outitk init.txt"]),
         ("talairach.m3z", "\x1f\x8b", ["FreeSurfer", "mri_warp_convert --inm3z", "--outitk"]),
         ("anat.aff12.1D", AFNI, ["AFNI", "nitransforms"]),
+        ("anat2epi.1D", AFNI, ["AFNI", "nitransforms"]),
+        ("register.dat", "bert\n1.0\n1.0\n0.15\n" + FLIRT + "round\n", ["FreeSurfer", "lta_convert --inreg"]),
+        ("talairach.xfm", MNI, ["FreeSurfer", "lta_convert --inmni", "--outitk init.txt"]),
+        ("T1_sn.mat", "MATLAB 5.0 MAT-file, Platform: PCWIN64\n", ["SPM", "y_*.nii"]),
+        ("TransformParameters.0.toml", 'Direction = [1]\nTransform = "EulerTransform"\n', ["elastix", "-tp"]),
         ("deform.mgz", "\x1f\x8b", ["FreeSurfer", "mri_warp_convert --inmgzwarp", "--outitk"]),
         ("anat_WARP+tlrc.HEAD", "\ntype = string-attribute\n", ["AFNI", "3dcopy", "format itk"]),
         ("anat_WARP+tlrc.BRIK.gz", "\x1f\x8b", ["AFNI", "3dcopy"]),

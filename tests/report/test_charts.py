@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from scripts.report.charts import color_scale, histogram
+from scripts.report.charts import color_scale, histogram, quality_scale
 from scripts.report.style import MAGENTA
 
 
@@ -53,3 +53,9 @@ def test_scale_is_logarithmic() -> None:
         "3": 100.0,
     }
     assert MAGENTA in color_scale()
+
+
+def test_scale_of_the_quality_is_linear() -> None:
+    places = dict(re.findall(r'<span style="left: ([\d.]+)%">(.*?)</span>', quality_scale()))
+    assert {float(place) / 100 for place in places} == {float(value) for value in places.values()}
+    assert {"0", "1"} <= set(places.values())

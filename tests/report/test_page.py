@@ -148,3 +148,17 @@ def test_bad_shapes_and_unknown_verdicts_are_refused(tmp_path: Path, volumes: Vo
 )
 def test_short_names_of_the_scans_differ(fixed: str, moving: str, names: tuple[str, str]) -> None:
     assert scan_names(fixed, moving) == names
+
+
+def test_quality_is_shown_with_the_least_trusted_label_first(
+    tmp_path: Path, volumes: Volumes, metrics: Metrics
+) -> None:
+    assert "Where to trust it" not in write(tmp_path / "without.html", volumes, metrics)
+    shown = volumes | {"quality": volumes["fixed"]}
+    assert "each label" not in write(tmp_path / "no-labels.html", shown, metrics)
+    metrics |= {"quality": 0.71, "quality_per_label": {"4": 0.85, "1006": 0.62}}
+    page = write(tmp_path / "with.html", shown, metrics)
+    section = page.partition("Where to trust it")[2].partition("</section>")[0]
+    assert re.findall(r'data-image="(\w+)"', section) == ["quality"] * 3
+    assert re.findall(r'<th scope="row">(\d+)</th><td>([\d.]+)</td>', section) == [("1006", "0.62"), ("4", "0.85")]
+    assert "<b>0.71 " in page  # among the key metrics

@@ -18,6 +18,7 @@ from scripts.report.pictures import (
     gray_picture,
     grid_picture,
     jacobian_picture,
+    quality_picture,
 )
 from scripts.report.style import AMBER, BACKGROUND, BLUE, MAGENTA
 
@@ -116,6 +117,17 @@ def test_only_folded_voxels_are_marked() -> None:
     marked = is_color(jacobian_picture(determinant, np.ones((ROWS, COLUMNS), bool)), MAGENTA, within=3)
     assert marked.sum() == 2 * SCALE**2
     assert marked[10 * SCALE, 20 * SCALE] and marked[31 * SCALE - 1, 41 * SCALE - 1]
+
+
+def test_quality_is_warm_where_it_is_low_and_not_drawn_outside_the_brain() -> None:
+    brain = np.zeros((ROWS, COLUMNS), bool)
+    brain[:, :30] = True
+    quality = np.full(brain.shape, 0.9, np.float32)
+    quality[:, :15] = 0.2
+    low, high, outside = pixels(quality_picture(0 * quality, quality, brain))[60, [20, 70, 120]]
+    assert low[0] > low[2] + 50
+    assert high[2] > high[0] + 50
+    assert outside.tolist() == [round(255 * part) for part in to_rgb(BACKGROUND)]
 
 
 def test_data_uri_contains_the_picture() -> None:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a process sets up before it computes: precision, memory and numbers that were typed."""
+"""What a process sets up before it computes: precision and memory."""
 
 import platform
-import re
 import subprocess
 import sys
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from scripts.runtime.errors import InputError
-from scripts.runtime.setup import length, supports_bf16, whole_number
+from scripts.runtime.setup import supports_bf16
 
 FAULTS = """
 import resource, sys, torch
@@ -55,25 +53,3 @@ def test_cpu_needs_bf16_instructions(monkeypatch: pytest.MonkeyPatch, found: dic
 def test_cpu_without_known_instructions_does_not_use_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert supports_bf16("cpu") is False
-
-
-@pytest.mark.parametrize(("value", "number"), [(0, 0), ("0", 0), (30, 30), ("30", 30)])
-def test_whole_number_is_read(value: object, number: int) -> None:
-    assert whole_number(value, "refine") == number
-
-
-@pytest.mark.parametrize("value", ["-1", -1, "many", 1.5, "", None, True])
-def test_other_than_a_whole_number_is_refused(value: object) -> None:
-    with pytest.raises(InputError, match=re.escape(f"--refine {value}: want a whole number from 0")):
-        whole_number(value, "refine")
-
-
-@pytest.mark.parametrize("value", [1.5, "1.5", 2, "2e0"])
-def test_length_is_read(value: float | str) -> None:
-    assert length(value, "network_spacing") == float(value)
-
-
-@pytest.mark.parametrize("value", ["-1", 0, "wide", "nan", "inf", ""])
-def test_other_than_a_length_is_refused(value: object) -> None:
-    with pytest.raises(InputError, match=re.escape(f"--network_spacing {value}: want a number above 0")):
-        length(value, "network_spacing")

@@ -34,7 +34,9 @@ AS_THEY_ARE = [
     "results",
     "ü ö",
     "a@b",
-    "50%",
+    "50%done",
+    "@a b",
+    "@a-b",
     "x$y",
     "true",
     "null",
@@ -56,7 +58,7 @@ def test_usual_paths_are_taken(typed: Callable, path: str) -> None:
 
 MISREAD = [
     *("20240131", "1e5", ".5", "0x10", "1_000", "True", "None", "a,b", "[1]", "{a}", "(a)", "-5"),
-    *("a#b", "x/a#b", "/data/sub#1", "a#b'c", "ü#@1", "1 # 2"),
+    *("a#b", "x/a#b", "/data/sub#1", "a#b'c", "ü#@1", "1 # 2", "@a/b#c"),
 ]
 
 
@@ -99,7 +101,13 @@ def test_every_option_that_is_a_path_is_looked_at(typed: Callable, words: tuple[
 
 @pytest.mark.parametrize(
     "words",
-    [("--seed", "5"), ("--fixed_mask", "None"), ("--output_dir", '"1003"'), ("--output_dir", '$"a\\x23b"')],
+    [
+        ("--seed", "5"),
+        ("--fixed_mask", "None"),
+        ("--output_dir", '"1003"'),
+        ("--output_dir", '$"a\\x23b"'),
+        ("--fixed", "$@bundle_root + '/x'"),
+    ],
     ids=" ".join,
 )
 def test_what_is_meant_as_it_is_read_is_taken(typed: Callable, words: tuple[str, ...]) -> None:
@@ -112,10 +120,17 @@ def test_other_programs_have_options_of_their_own(monkeypatch: pytest.MonkeyPatc
     assert misread_path() is None
 
 
-@pytest.mark.parametrize("word", ["@home", "$x", "$HOME/data"])
+@pytest.mark.parametrize("word", ["@", "$", "%", "$5", "$5.0"])
+def test_a_sign_before_what_is_no_path_is_named(typed: Callable, word: str) -> None:
+    typed("--output_dir", word)
+    message = f"--output_dir {word}: MONAI takes {word[0]} for a sign of its own, which fails; write ./ before a path"
+    assert misread_path() == message
+
+
+@pytest.mark.parametrize("word", ["@home", "$x", "$HOME/data", "@a#b", "$x#y", "$a b", "$it's", "$x@y"])
 def test_a_sign_that_leads_to_an_error_is_named(typed: Callable, capsys: pytest.CaptureFixture, word: str) -> None:
     typed("--output_dir", word)
-    with pytest.raises((RuntimeError, ValueError)) as failed:
+    with pytest.raises((RuntimeError, SyntaxError, ValueError)) as failed:
         received("--output_dir", word)
     with pytest.raises(SystemExit) as ended:
         report_error(failed.type, failed.value, None)

@@ -15,7 +15,7 @@ from scripts.training.schedule import Curriculum, TimeLimit, epochs_for, warmup_
 
 
 def test_rate_is_a_linear_warmup_times_a_polynomial_decay() -> None:
-    factor = warmup_then_decay(steps=1000, warmup=100)
+    factor = warmup_then_decay(epochs=10, steps_per_epoch=100, warmup=100)
     decay = [(1 - step / 1000) ** 0.9 for step in range(1000)]
     rise = [(step + 1) / 100 if step < 100 else 1 for step in range(1000)]
     assert [factor(step) for step in range(1000)] == pytest.approx([r * d for r, d in zip(rise, decay, strict=True)])
@@ -24,11 +24,11 @@ def test_rate_is_a_linear_warmup_times_a_polynomial_decay() -> None:
 
 def test_rate_is_zero_after_the_last_step() -> None:
     # As in a resumed training with fewer steps than were made already.
-    assert warmup_then_decay(steps=10)(11) == 0
+    assert warmup_then_decay(2, steps_per_epoch=5)(11) == 0
 
 
 def test_rate_without_warmup_begins_with_factor_one() -> None:
-    assert warmup_then_decay(steps=10)(0) == 1
+    assert warmup_then_decay(2, steps_per_epoch=5)(0) == 1
 
 
 # --- the curriculum ---------------------------------------------------------------------------------------------------

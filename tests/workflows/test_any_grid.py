@@ -78,6 +78,7 @@ def test_results_lie_on_the_grids_of_the_files(registered: Registered) -> None:
     fixed, moving = nib.load(registered.fixed), nib.load(registered.moving)
     for name, shape, like in (
         ("moved.nii.gz", fixed.shape, fixed),
+        ("quality.nii.gz", fixed.shape, fixed),
         ("warp.nii.gz", (*fixed.shape, 1, 3), fixed),
         ("inverse_warp.nii.gz", (*moving.shape, 1, 3), moving),
     ):

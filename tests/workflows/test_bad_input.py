@@ -81,6 +81,45 @@ def test_half_a_pair_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("volume", "q"), ("network_size", 5), ("network_spacing", 0), ("labels", "abc"), ("refine", -3)),
+        *(("seed", "abc"), ("threads", 0), ("workers", -1), ("composite", "maybe"), ("bf16", "maybe"), ("section", 5)),
+    ],
+)
+def test_option_of_a_registration_that_makes_no_sense_is_named(
+    answer: Callable, images: dict[str, Path], fresh_weights: Path, tmp_path: Path, option: str, value: object
+) -> None:
+    given = {**images, "output_dir": tmp_path / "out", "weights": fresh_weights, option: value}
+    assert answer("inference", **given).startswith(f"error: --{option} {value}: ")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("learning_rate", "abc"), ("stages", [{"epochs": 1}]), ("val_interval", 0), ("pairs_per_epoch", 0)),
+        *(("max_epochs", -1), ("labels", "abc"), ("use_labels", "maybe"), ("bf16", "maybe"), ("resume", "maybe")),
+    ],
+)
+def test_option_of_a_training_that_makes_no_sense_is_named(
+    answer: Callable, dataset: Path, tmp_path: Path, option: str, value: object
+) -> None:
+    line = answer("train", dataset_dir=dataset, output_dir=tmp_path / "out", **{option: value})
+    assert line.startswith(f"error: --{option} {value}: want ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_an_overlay_and_of_an_evaluation_are_looked_at(
+    answer: Callable, dataset: Path, tmp_path: Path
+) -> None:
+    given = {"dataset_dir": dataset, "output_dir": tmp_path / "out"}
+    assert "--labels_per_step 0: want " in answer("train", "training/labels.yaml", **given, labels_per_step=0)
+    assert "--labels 5: want " in answer("train", "evaluate", **given, labels=5)
+    assert not (tmp_path / "out").exists()
+
+
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 

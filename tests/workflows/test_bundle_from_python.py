@@ -82,7 +82,8 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-RESULTS = {"affine.mat", "inverse_warp.nii.gz", "metrics.json", "moved.nii.gz", "report.html", "warp.nii.gz"}
+WARPS = {"warp.nii.gz", "inverse_warp.nii.gz", "affine.mat"}
+RESULTS = {"moved.nii.gz", "quality.nii.gz", *WARPS, "metrics.json", "report.html"}
 
 
 @pytest.mark.slow

@@ -14,7 +14,8 @@ from scripts.__main__ import main
 ROOT = Path(__file__).parents[2]
 SIZES = ["--max_epochs", "1", "--pairs_per_epoch", "1", "--val_interval", "1"]
 BOTH = "['configs/train.json','configs/evaluate.json']"
-RESULTS = {"moved.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "affine.mat", "metrics.json", "report.html"}
+WARPS = {"warp.nii.gz", "inverse_warp.nii.gz", "affine.mat"}
+RESULTS = {"moved.nii.gz", "quality.nii.gz", *WARPS, "metrics.json", "report.html"}
 
 
 @pytest.mark.slow
@@ -84,7 +85,7 @@ def pair(save_scan: Callable, blob: Callable) -> tuple[Path, Path]:
         ("1003", "a b", "1e3", "None"),
         ("$x", "@home", "%data.json", "a#b"),
         ("a#b", "$import os", "@fixed", "@moving"),
-        ("50%", "%#x", "@#1", "$1 + 1"),
+        ("50%done", "%#x", "@#1", "$1 + 1"),
         ("it's #1", "'#'", 'a"\\#', "ä@ü😀"),
         ("-x", "[1,2]", "{a}", "%moving"),
     ],
@@ -134,4 +135,4 @@ def test_bad_input_is_one_line_and_exit_3(
     assert register("--fixed", pair[0], "--moving", "a#b/missing.nii.gz") == 3
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: a#b/missing.nii.gz: no such file")
     assert register("--fixed", pair[0], "--moving", pair[1], "--threads", 0) == 3
-    assert capsys.readouterr().err.splitlines()[-1] == "error: --threads 0: want a number from 1"
+    assert capsys.readouterr().err.splitlines()[-1] == "error: --threads 0: want a whole number from 1"

@@ -17,7 +17,8 @@ from scripts.registration import steps
 
 pytestmark = pytest.mark.usefixtures("keep_any_deformation")
 
-RESULTS = {"moved.nii.gz", "warp.nii.gz", "inverse_warp.nii.gz", "affine.mat", "metrics.json", "report.html"}
+WARPS = {"warp.nii.gz", "inverse_warp.nii.gz", "affine.mat"}
+RESULTS = {"moved.nii.gz", "quality.nii.gz", *WARPS, "metrics.json", "report.html"}
 AFFINE = np.diag([-1.0, 1.2, 0.9, 1.0])
 
 
@@ -32,7 +33,7 @@ def voxels(path: Path) -> np.ndarray:
     return nib.load(path).get_fdata()
 
 
-def test_registration_leaves_six_files_and_nothing_else(
+def test_registration_leaves_seven_files_and_nothing_else(
     register: Callable, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "new" / "out"
@@ -62,7 +63,8 @@ def test_metrics_say_from_what_and_how_the_result_came(
     assert versions["nibabel"] == nib.__version__
     assert versions["torch"].partition("+")[0] == torch.__version__.partition("+")[0]  # "+cpu" is named or not
     assert set(metrics["timings"]) == {
-        *("load", "affine", "prepare", "contrasts", "network", "fuse", "check", "invert", "measure", "save", "report")
+        *("load", "affine", "prepare", "contrasts", "network", "backward", "fuse", "check", "quality", "invert"),
+        *("measure", "save", "report"),
     }
     assert all(stage["seconds"] >= 0 and stage["peak_memory_mb"] > 50 for stage in metrics["timings"].values())
 
@@ -226,7 +228,7 @@ def test_metrics_come_last(
         os, "replace", lambda source, target: (placed.append(Path(target).name), replace(source, target))
     )
     register(*pair, tmp_path / "out")
-    assert placed[-1] == "metrics.json" and set(placed[-6:]) == RESULTS
+    assert placed[-1] == "metrics.json" and set(placed[-len(RESULTS) :]) == RESULTS
 
 
 def test_output_folder_is_checked_before_the_images(register: Callable, refused: Callable, tmp_path: Path) -> None:

@@ -30,6 +30,19 @@ end_on_signals()
 run_child([sys.executable, "-c", {CHILD!r}], Path.cwd(), os.environ)
 """
 
+# A process that is in `__del__` when it is told to end: what is raised there is ignored by Python.
+IN_DEL = """
+import time
+from scripts.signals import end_on_signals
+class Slow:
+    def __del__(self):
+        print("in __del__", flush=True)
+        time.sleep(600)
+end_on_signals()
+Slow()
+time.sleep(600)
+"""
+
 
 def heed_signals() -> None:
     """What ignores a signal, as a process under nohup does, hands that on to those it starts."""
@@ -135,6 +148,13 @@ def test_a_signal_that_is_ignored_stays_ignored(started: Callable[..., Started],
     time.sleep(0.5)
     assert len(parent.processes()) == 3
     assert parent.end(signal.SIGTERM) == 143
+
+
+def test_a_process_ends_where_python_ignores_what_is_raised(started: Callable[..., Started]) -> None:
+    command = started("-c", IN_DEL)
+    command.wait_until(lambda: "in __del__" in command.log.read_text())
+    assert command.end(signal.SIGTERM) == 143
+    assert "Traceback" not in command.log.read_text()
 
 
 @pytest.mark.slow

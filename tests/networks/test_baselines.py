@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The VoxelMorph baseline: MONAI's field in this project's order and units."""
+"""The baselines: MONAI's fields in this project's order and units."""
 
 import math
 import warnings
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scripts.networks.voxelmorph import VoxelMorphBaseline
+from scripts.networks.baselines import LocalNetBaseline, RegUNetBaseline, VoxelMorphBaseline
 from scripts.spatial import warp
 
 
@@ -91,3 +91,28 @@ def test_construction_warns_of_nothing_and_weights_are_monais() -> None:
         network = VoxelMorphBaseline()
     assert {name.split(".")[0] for name in network.state_dict()} == {"network"}
     assert sum(parameter.numel() for parameter in network.parameters()) == 244_323
+
+
+@pytest.mark.parametrize("kind", [LocalNetBaseline, RegUNetBaseline])
+def test_other_baselines_start_from_no_displacement_and_see_the_moving_image_first(kind: type, image: Tensor) -> None:
+    torch.manual_seed(0)
+    network = kind().eval()
+    with torch.no_grad():
+        assert not network(image).any()
+        for parameter in network.parameters():
+            parameter.normal_(std=0.1)
+        field = network(image)
+        torch.testing.assert_close(field, network.network(image.flip(1)))
+    assert field.shape == (2, 3, 24, 32, 16) and not torch.equal(field, network(image.flip(1)))
+    with pytest.raises(ValueError, match="multiples of 8"):
+        network(torch.rand(1, 2, 8, 12, 8))
+
+
+@pytest.mark.parametrize("kind", [LocalNetBaseline, RegUNetBaseline])
+def test_every_weight_of_other_baselines_learns(kind: type, image: Tensor) -> None:
+    network = kind()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.01)
+    network.pyramid(image)[0].square().sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
