@@ -135,7 +135,7 @@ def results_text(rows: Sequence[Row]) -> str:
             str(row["seeds"]),
             *(_spread(row, name) for name in SHOWN),
             *_cost_cells(row),
-            *(f"{row[name]:.2g}" if name in row else "–" for name in ("dice_p_seeds", "dice_p_pairs")),
+            *(_p(row[name]) if name in row else "–" for name in ("dice_p_seeds", "dice_p_pairs")),
             row.get("verdict", "–"),
         ]
         for row in rows
@@ -143,10 +143,10 @@ def results_text(rows: Sequence[Row]) -> str:
     sentences = "".join(f"- `{row['variant']}`: {row['sentence']}\n" for row in rows if "sentence" in row)
     return f"""# Ablations
 
-{rows[0]["steps"]} steps each, from scratch, {rows[0]["pairs"]} validation pairs, version {rows[0]["versions"]}. Mean ±
-standard deviation over the seeds (over the pairs); p of Dice, compared with `{rows[0]["variant"]}`. A difference counts
-where both tests give less than {LEVEL:g}, corrected for the number of rows: Dunnett's over the seeds, Wilcoxon's signed
-ranks over the pairs. Costs are those of one pair of full size, on one CPU thread.
+{rows[0]["steps"]} steps each, from scratch, {rows[0]["pairs"]} validation pairs, version {rows[0]["versions"]}.
+Mean ± standard deviation over the seeds (over the pairs); p of Dice, compared with `{rows[0]["variant"]}`. A difference
+counts where both tests give less than {LEVEL:g}, corrected for the number of rows: Dunnett's over the seeds, Wilcoxon's
+signed ranks over the pairs. Costs are those of one pair of full size, on one CPU thread.
 
 {markdown_table(header, body)}
 {sentences}"""
@@ -208,20 +208,24 @@ def _judged(variant: Variant, row: Row, as_is: Row) -> Row:
     named = [name for name in JUDGED if name == variant.aim or _told_apart(row, name)]
     figures = "; ".join(
         f"{METRICS[name].heading} {METRICS[name].text(with_part[name])} with, {METRICS[name].text(without[name])} "
-        f"without (p {row[f'{name}_p_seeds']:.2g} over seeds, {row[f'{name}_p_pairs']:.2g} over pairs)"
+        f"without (p {_p(row[f'{name}_p_seeds'])} over seeds, {_p(row[f'{name}_p_pairs'])} over pairs)"
         for name in sorted(named, key=lambda name: name != variant.aim)
     )
     subject = variant.part[0].upper() + variant.part[1:]
     verb = {"not told apart": "is not told apart from doing without"}.get(verdict, f"is {verdict}")
-    parts = [f"{subject} {verb}: {figures}"]
+    sentence = f"{subject} {verb}: {figures}"
     if not variant.adds and "cpu_ratio" in row:
-        parts.append(f"{1 / row['cpu_ratio']:.2f} times the CPU time")
-    sentence = ", ".join(parts) + "."
+        sentence += f"; it takes {1 / row['cpu_ratio']:.2f} times the CPU time"
+    sentence += "."
     if variant.paper and verdict == "not worth it":
         sentence += " This part of the paper's method is not worth its cost."
     elif variant.paper and verdict == "not told apart" and row.get("cpu_ratio", 1) < 1:
         sentence += " This part of the paper's method costs time, and is not shown to be worth it."
     return {"verdict": verdict, "sentence": sentence}
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}" if value >= 1e-4 else "< 0.0001"
 
 
 def _spread(row: Row, name: str) -> str:

@@ -32,6 +32,7 @@ def bundle_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unchanged_proce
     config["network_def"]["channels"] = [8, 8, 8]
     path.write_text(json.dumps(config | {"device": "cpu"}))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CXX", "none")  # to compile the kernels would take longer than the step
     monkeypatch.setattr(ablations, "VARIANTS", ablations.VARIANTS[:1])
     monkeypatch.setattr(ablations, "SIZES", {"small": ablations.Size(epochs=1, pairs=1, seeds=1)})
     monkeypatch.setattr(costs, "SIZE", (16, 16, 16))
