@@ -59,7 +59,7 @@ class Result(NamedTuple):
 
     variant: Variant
     scores: Mapping[int, Mapping[str, Mapping[str, float]]]
-    costs: Mapping[str, float]
+    costs: Mapping[str, Any]
     versions: Sequence[str]
 
     def values(self, metric: str) -> NDArray[np.float64]:

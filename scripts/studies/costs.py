@@ -39,16 +39,16 @@ class Costs:
         path: JSON file that keeps the measurements, round by round.
 
     Raises:
-        InputError: if the file holds measurements of other networks, or of another version.
+        InputError: if the file holds measurements of other networks.
     """
 
     def __init__(self, configs: Sequence[str], reference: Sequence[str], path: Path) -> None:
         self.configs = {"network": ",".join(configs), "reference": ",".join(reference)}
         self.path = path
         definitions = {name: read_configs(files)["network_def"] for name, files in self.configs.items()}
-        self.fingerprint = json_sha256([definitions, list(SIZE), bundle_version()])
+        self.fingerprint = json_sha256([definitions, list(SIZE)])
         if path.exists() and read_json(path)["fingerprint"] != self.fingerprint:
-            raise InputError(f"{path}: costs of other networks, or by another version; move it away")
+            raise InputError(f"{path}: costs of other networks; move it away or choose another --output_dir")
 
     def rounds(self) -> list[dict[str, Measured]]:
         """The measurements of each round, of `network` and of `reference`."""
@@ -59,20 +59,22 @@ class Costs:
         while len(rounds := self.rounds()) < ROUNDS:
             by_files = {files: self._measure(files, stop) for files in dict.fromkeys(self.configs.values())}
             measured = {name: by_files[files] for name, files in self.configs.items()}
-            write_json(self.path, {"fingerprint": self.fingerprint, "rounds": [*rounds, measured]})
+            known = {"fingerprint": self.fingerprint, "version": bundle_version()}
+            write_json(self.path, {**known, "rounds": [*rounds, measured]})
 
-    def summary(self) -> Measured:
+    def summary(self) -> dict[str, Any]:
         """Medians over the rounds, and the ratios of CPU time and memory to those of the reference, round by round.
 
         Returns:
-            `parameters`, `macs`, `cpu_seconds`, `peak_memory_mb`, `cpu_ratio` and `memory_ratio`; empty before the
-            first round.
+            `parameters`, `macs`, `cpu_seconds`, `peak_memory_mb`, `cpu_ratio`, `memory_ratio`, and `costs_version`, the
+            version of the bundle that measured last; empty before the first round.
         """
         rounds = self.rounds()
         if not rounds:
             return {}
         ratios = {"cpu_ratio": "cpu_seconds", "memory_ratio": "peak_memory_mb"}
         return {
+            "costs_version": read_json(self.path)["version"],
             **{name: median(pair["network"][name] for pair in rounds) for name in rounds[0]["network"]},
             **{
                 ratio: median(pair["network"][name] / pair["reference"][name] for pair in rounds)

@@ -61,10 +61,9 @@ def begin(run: Run, data: str) -> None:
     Raises:
         InputError: if the folder holds a run with other settings or other data.
     """
-    config = read_configs(",".join((*run.configs, EVALUATE)))
-    for name, value in run.options.items():
-        config[name] = value
-    fingerprint = json_sha256([config.config, data])
+    # Not the whole config: a new version that words it otherwise would disown every run.
+    network = read_configs(",".join(run.configs))["network_def"]
+    fingerprint = json_sha256([list(run.configs), dict(run.options), network, data])
     noted = read_json(run.folder / "run.json") if (run.folder / "run.json").exists() else {}
     if noted.get("fingerprint", fingerprint) != fingerprint:
         raise InputError(
