@@ -100,7 +100,8 @@ def _wait_for(child: subprocess.Popen[str], stop: threading.Event | None) -> str
     """What a process has printed when it ends."""
     while True:
         try:
-            return child.communicate(timeout=None if stop is None else 0.2)[0]
+            # A signal that arrives just before a call that blocks is heeded only after it: no call may block for long.
+            return child.communicate(timeout=0.2)[0]
         except subprocess.TimeoutExpired:
             if stop is not None and stop.is_set():
                 raise InterruptedError("told to stop") from None

@@ -153,7 +153,7 @@ def test_a_machine_without_git(
         (["--sizes", "2mm,3mm"], "--sizes 3mm: choose of 2mm,boxes,full"),
         (["--steps", 0], "--steps 0: want a number from 1"),
         (["--rounds", 0], "--rounds 0: want a number from 1"),
-        (["--threads", 0], "--threads 0: want a number from 1"),
+        (["--threads", 0], "--threads 0: want a whole number from 1"),
         (["--config_file", "configs/none.json"], "configs/none.json: no such file"),
     ],
 )
