@@ -176,7 +176,7 @@ def test_workers_change_nothing(batch: Callable, small_dataset: Path, tmp_path: 
     files = sorted(path.relative_to(tmp_path / "0") for path in (tmp_path / "0").rglob("*.*"))
     assert files == sorted(path.relative_to(tmp_path / "2") for path in (tmp_path / "2").rglob("*.*"))
     same = [path for path in files if path.name.endswith((".nii.gz", ".mat"))]
-    assert len(same) == 2 * 4
+    assert len(same) == 2 * 5
     for path in same:
         assert (tmp_path / "0" / path).read_bytes() == (tmp_path / "2" / path).read_bytes(), path
 

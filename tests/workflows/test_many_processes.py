@@ -194,7 +194,7 @@ def test_two_processes_register_each_pair_once(
     assert files[0] == files[1]
     assert_same_table(tmp_path / "together" / "summary.csv", tmp_path / "alone" / "summary.csv")
     images_found = [path for path in files[0] if path.name.endswith(".nii.gz")]
-    assert len(images_found) == 3 * 3
+    assert len(images_found) == 3 * 4
     for path in images_found:
         found, wanted = (np.asarray(nib.load(tmp_path / run / path).dataobj) for run in ("together", "alone"))
         np.testing.assert_allclose(found, wanted, rtol=0, atol=2 if path.name == "moved.nii.gz" else 1e-3)
