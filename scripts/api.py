@@ -255,8 +255,10 @@ def register(
     )
     for warning in prepared.warnings:
         logger.warning("%s and %s: %s", pair.fixed.scan.path, pair.moving.scan.path, warning)
-    predicted = refine_pair(predict(prepared, network, PaddedInferer(bf16), device), refine, device)
-    return Result(measure(invert(estimate_quality(reject_worse(fuse(predicted)))), settings))
+    inferer = PaddedInferer(bf16)
+    predicted = refine_pair(predict(prepared, network, inferer, device), refine, device)
+    registered = estimate_quality(reject_worse(fuse(predicted)), network, inferer, device)
+    return Result(measure(invert(registered), settings))
 
 
 def apply(

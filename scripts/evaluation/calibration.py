@@ -26,6 +26,7 @@ from scripts.registration import (
     Job,
     PredictedPair,
     advanced,
+    backward_field,
     evidence,
     fuse,
     predict,
@@ -124,23 +125,25 @@ def _measured(job: Job, config: ConfigParser, seed: int) -> list[Borders]:
         "affine": torch.zeros_like(pair.field),
         "disturbed": compose(pair.field[None], disturbance[None])[0],
     }
-    labels = config.get_parsed_content("labels")
-    found = [_borders(kind, advanced(PredictedPair, pair, field=field), labels) for kind, field in fields.items()]
+    labels, backward = config.get_parsed_content("labels"), backward_field(pair, network, inferer, device)
+    found = [
+        _borders(kind, advanced(PredictedPair, pair, field=field), backward, labels) for kind, field in fields.items()
+    ]
     shown = ", ".join(f"{borders.kind} {borders.near.mean():.3f}" for borders in found)
     print(f"{job.name}: borders at most {QUALITY_LIMIT:g} mm off: {shown}", flush=True)
     return found
 
 
-def _borders(kind: str, pair: PredictedPair, labels: Sequence[int] | None) -> Borders:
+def _borders(kind: str, pair: PredictedPair, backward: Tensor, labels: Sequence[int] | None) -> Borders:
     fixed, moving = pair.images
-    assert fixed.label is not None and moving.label is not None and pair.backward is not None
+    assert fixed.label is not None and moving.label is not None
     warped = resample(moving.label, moving.scan.affine, fixed.scan.grid, fuse(pair).warp, "nearest")
     counted = labels or [value for value in np.unique(fixed.label).tolist() if value != 0]
     voxels, distances = border_distances(fixed.label, warped, counted, fixed.scan.affine, EVERY)
     inside = fixed.foreground[tuple(voxels.T)]
     voxels, distances = voxels[inside], distances[inside]
     on_grid = Affine(np.linalg.inv(pair.grid.affine) @ fixed.scan.affine)(voxels.astype(np.float64))
-    values = sample(torch.from_numpy(evidence(pair, pair.backward)), torch.from_numpy(on_grid)).numpy().T
+    values = sample(torch.from_numpy(evidence(pair, backward)), torch.from_numpy(on_grid)).numpy().T
     scans = frozenset(str(image.scan.path) for image in pair.images)
     return Borders(kind, scans, np.hstack([np.ones((len(values), 1)), values]), distances)
 

@@ -133,7 +133,7 @@ def predicted(
 def predicted_pair(network: nn.Module, bf16: bool = False, steps: int = 0) -> Callable[[PreparedPair], PredictedPair]:
     """The same as `predicted`, as a function of a raw pair: images of different contrasts are seen in either."""
     infer = PaddedInferer(bf16)
-    return lambda pair: refine_pair(predict(pair, network.eval(), infer, CPU), steps, CPU)
+    return lambda pair: refine_pair(predict(pair, network, infer, CPU), steps, CPU)
 
 
 def _trained(network: nn.Module, weights: str | None) -> list[tuple[str, str, nn.Module]]:

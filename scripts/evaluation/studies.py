@@ -213,7 +213,7 @@ def predicted_raw(item: Item, method: Method) -> PredictedPair:
     pair = item["pair"]
     if method.predict is not None:
         return method.predict(pair)
-    return advanced(PredictedPair, pair, seen=pair.image, field=field_of_images(item, method)[0], device="cpu")
+    return advanced(PredictedPair, pair, inputs=(pair.image,), field=field_of_images(item, method)[0], device="cpu")
 
 
 def raw_metrics(item: Item, method: Method, predicted: PredictedPair) -> Metrics:

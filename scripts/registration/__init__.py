@@ -27,6 +27,7 @@ from scripts.registration.pair import (
     Registration,
     advanced,
 )
+from scripts.registration.prediction import as_it_is, backward_field, predict, predict_pair
 from scripts.registration.quality import QUALITY_COEFFICIENTS, QUALITY_LIMIT, estimate_quality, evidence
 from scripts.registration.refinement import refine, refine_pair
 from scripts.registration.reuse import (
@@ -45,11 +46,8 @@ from scripts.registration.start import start_registration
 from scripts.registration.steps import (
     Init,
     align_pair,
-    as_it_is,
     fuse,
     invert,
-    predict,
-    predict_pair,
     print_warnings,
     read_init,
     read_pair,
@@ -82,6 +80,7 @@ __all__ = [
     "align_pair",
     "apply",
     "as_it_is",
+    "backward_field",
     "compare_contrasts",
     "composed",
     "computed_once",

@@ -196,19 +196,21 @@ class PredictedPair(PreparedPair):
     """What the network predicts.
 
     Attributes:
-        seen: `compared` with what was shown to the network where it is unknown.
+        inputs: what the network saw, in each contrast: `in_one_contrast` or `image`, filled where they are unknown.
         field: `(3, X, Y, Z)` float32 on the CPU, voxels of the network's grid.
         device: the device that predicted it.
-        backward: what the network predicts in the other order, see `quality.backward_field`; None where it was not
-            asked.
         refinement: figures of the refinement; None without one.
     """
 
-    seen: NDArray[np.float32]
+    inputs: tuple[NDArray[np.float32], ...]
     field: Tensor
     device: str
-    backward: Tensor | None = None
     refinement: Mapping[str, float] | None = None
+
+    @property
+    def seen(self) -> NDArray[np.float32]:
+        """`compared` with what was shown to the network where it is unknown, `(2, X, Y, Z)`."""
+        return self.inputs[0]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

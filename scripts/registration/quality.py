@@ -6,19 +6,17 @@ point is from itself after the field and one that the network predicts in the ot
 the values more.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import expit
-from torch import Tensor
-from torch.nn.functional import interpolate
+from torch import Tensor, nn
 
 from scripts.geometry import resample
 from scripts.metrics import local_agreement
 from scripts.registration.measuring import known_voxels
 from scripts.registration.pair import PredictedPair, Registration, advanced
+from scripts.registration.prediction import Inferer, backward_field
 from scripts.registration.unknown import UNKNOWN
 from scripts.runtime import timed
 from scripts.spatial import compose, resize, resize_field, warp
@@ -30,28 +28,11 @@ WINDOW = 7  # voxels; of 5, 7 and 9 the one whose agreement tells most
 QUALITY_COEFFICIENTS = (-1.22, 0.70, -0.82, -0.34)
 
 
-def backward_field(image: NDArray[np.float32], predicted: Callable[[NDArray[np.float32]], Tensor]) -> Tensor:
-    """The field of the other order of a pair, at half the size, which takes an eighth of the time.
-
-    It tells more than the one at full size: symmetric networks make that an inverse of the field, right or wrong.
-
-    Args:
-        image: fixed and moving image, `(2, X, Y, Z)`.
-        predicted: the network, from two such images to a field `(3, X, Y, Z)`, voxels.
-
-    Returns:
-        `(3, X / 2, Y / 2, Z / 2)`, voxels of that size.
-    """
-    swapped = torch.from_numpy(image[::-1].copy())[None]
-    size = [-(-n // 2) for n in image.shape[1:]]
-    return predicted(interpolate(swapped, size=size, mode="area")[0].numpy())
-
-
 def evidence(pair: PredictedPair, backward: Tensor) -> NDArray[np.float32]:
     """What the quality is estimated from, `(3, X, Y, Z)` on the network's grid.
 
     LNCC around the voxel; the logarithm of the root mean square difference of the intensities there; and that of the
-    distance, mm, of a point from itself after the pair's field and `backward`, that of `backward_field`.
+    distance, mm, of a point from itself after the pair's field and `backward`, see `backward_field`.
     """
     image, field = torch.from_numpy(np.ascontiguousarray(pair.seen)), pair.field[None]
     moved = warp(image[None, 1:], field)[0, 0].numpy()
@@ -64,14 +45,23 @@ def evidence(pair: PredictedPair, backward: Tensor) -> NDArray[np.float32]:
     return np.stack([correlation.clip(0) ** 2, np.log(difference + 0.01), np.log(lengths + 0.5)])
 
 
-def estimate_quality(registration: Registration) -> Registration:
-    """Add the quality, on the fixed image's own grid: 0 outside its foreground, and where an image is unknown."""
-    if registration.backward is None:
-        return registration
+def estimate_quality(
+    registration: Registration, network: nn.Module, inferer: Inferer, device: torch.device
+) -> Registration:
+    """Add the quality, on the fixed image's own grid: 0 outside its foreground, and where an image is unknown.
+
+    Args:
+        registration: the registration.
+        network: the network that predicted it, on the device; it predicts the other order now.
+        inferer: computes it.
+        device: the device that computes.
+    """
     timings = dict(registration.timings)
+    with timed(timings, "backward"):
+        backward = backward_field(registration, network, inferer, device)
     with timed(timings, "quality"):
         constant, *slopes = QUALITY_COEFFICIENTS
-        channels = evidence(registration, registration.backward)
+        channels = evidence(registration, backward)
         found = expit(constant + sum(slope * channel for slope, channel in zip(slopes, channels, strict=True)))
         fixed, grid = registration.fixed, registration.grid
         quality = resample(found, grid.affine, fixed.scan.grid) * fixed.foreground

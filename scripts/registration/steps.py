@@ -6,30 +6,23 @@ Images and labels keep their files' own axes; they meet in the world, RAS mm, an
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
-from monai.engines import SupervisedEvaluator
-from monai.engines.utils import IterationEvents
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from scripts.datasets import find_cuts, foreground, looks_skull_stripped, scale_intensity
 from scripts.geometry import Affine, Chain, Field, Grid, align, as_field, has_one_scale, network_grid, resample
 from scripts.io import read_label, read_scan, read_scan_and_mask, read_transform
-from scripts.registration.filling import predict_around
 from scripts.registration.fingerprint import source_digests
 from scripts.registration.landmarks import with_landmarks
 from scripts.registration.masks import INSTALL, Strip, brain_finder, check_mask, find_brain
-from scripts.registration.outcomes import Attempt
 from scripts.registration.pair import (
     FROM_FILE,
     AlignedPair,
-    Failure,
     ImageSources,
     Job,
     LoadedImage,
@@ -39,7 +32,6 @@ from scripts.registration.pair import (
     Registration,
     advanced,
 )
-from scripts.registration.quality import backward_field
 from scripts.registration.unknown import read_excluded, unknown_on, without_region
 from scripts.runtime import InputError, timed
 
@@ -174,41 +166,6 @@ def to_network_grid(pair: AlignedPair, multiple: int, spacing: float, least_size
     )
 
 
-def predict(
-    pair: PreparedPair, network: nn.Module, inferer: Callable[[Tensor, nn.Module], Tensor], device: torch.device
-) -> PredictedPair:
-    """Predict the displacement field, and that of the other order at half the size.
-
-    Of images of different contrasts, each is the mean of two, one in either contrast.
-
-    Args:
-        pair: what the network sees.
-        network: a network in evaluation mode, on the device.
-        inferer: such as `networks.PaddedInferer`.
-        device: the device that computes.
-    """
-    timings = dict(pair.timings)
-
-    def predicted(image: NDArray[np.float32]) -> Tensor:
-        return inferer(torch.from_numpy(image)[None].to(device), network)[0].float().cpu()
-
-    with timed(timings, "network"), torch.no_grad():
-        seen, fields = [], []
-        for image in pair.in_one_contrast or (pair.image,):
-            if pair.unknown is None:
-                shown, field = image, predicted(image)
-            else:
-                shown, field = predict_around(image, pair.unknown, predicted)
-            seen.append(shown)
-            fields.append(field)
-    with timed(timings, "backward"), torch.no_grad():
-        backward = torch.stack([backward_field(shown, predicted) for shown in seen]).mean(dim=0)
-    field = torch.stack(fields).mean(dim=0)
-    return advanced(
-        PredictedPair, pair, seen=seen[0], field=field, backward=backward, device=str(device), timings=timings
-    )
-
-
 def fuse(pair: PredictedPair) -> Registration:
     """Fuse the field with the affine map."""
     timings = dict(pair.timings)
@@ -226,24 +183,6 @@ def invert(registration: Registration) -> Registration:
     with timed(timings, "invert"):
         inverse = as_field(registration.transform.inverse(), registration.moving.scan.grid)
     return advanced(Registration, registration, inverse_warp=inverse, timings=timings)
-
-
-def as_it_is(pair: PreparedPair | Failure) -> PreparedPair | Failure:
-    """Collate nothing: a loader without batches hands single pairs on."""
-    return pair
-
-
-def predict_pair(engine: SupervisedEvaluator, pair: PreparedPair | Failure) -> PredictedPair | Failure:
-    """Iteration of MONAI's evaluator over single pairs: see `predict`."""
-
-    def step(pair: PreparedPair) -> PredictedPair:
-        with engine.mode(engine.network):
-            return predict(pair, engine.network, engine.inferer, engine.state.device)
-
-    engine.state.output = Attempt(step)(pair)
-    engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-    engine.fire_event(IterationEvents.MODEL_COMPLETED)
-    return engine.state.output
 
 
 def _read_image(files: ImageSources, role: str, volume: int | None, assume_ras: bool, strip: Strip) -> LoadedImage:

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from scripts.report.style import AMBER, BACKGROUND, BLUE, MAGENTA, MUTED, ORANGE, TEXT
+from scripts.report.style import AMBER, BACKGROUND, BLUE, MAGENTA, MUTED, ORANGE, TEXT, style_axes
 
 _COLORS = (BLUE, AMBER, ORANGE, MAGENTA, TEXT, MUTED)
 _COLUMNS = 2
@@ -48,12 +48,7 @@ def band_chart(path: str | os.PathLike[str], panels: Mapping[str, Mapping[str, C
         for (name, curve), color in zip(curves.items(), _COLORS, strict=False):
             axes.plot(curve.places, curve.mean, color=color, marker="o", markersize=3.5, label=name)
             axes.fill_between(curve.places, curve.low, curve.high, color=color, alpha=0.2, linewidth=0)
-        axes.set_title(title, loc="left", color=TEXT, size=10)
-        axes.set_xlabel(label, color=MUTED, size=9)
-        axes.set_facecolor(BACKGROUND)
-        axes.tick_params(colors=MUTED, labelsize=8.5, length=0)
-        axes.grid(color=MUTED, alpha=0.2, linewidth=0.6)
-        axes.spines[:].set_visible(False)
+        style_axes(axes, title, label)
     figure.axes[0].legend(frameon=False, labelcolor=TEXT, fontsize=8.5)
     FigureCanvasAgg(figure).print_png(path)
 

@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from scripts.metrics import METRICS
-from scripts.report.style import AMBER, BACKGROUND, BLUE, MUTED, ORANGE, TEXT
+from scripts.report.style import AMBER, BACKGROUND, BLUE, MUTED, ORANGE, TEXT, style_axes
 
 # Metrics of the history that have a panel, and the color of each.
 _SHOWN = {"loss": BLUE, "dice": AMBER, "ndv_percent": ORANGE}
@@ -49,13 +49,8 @@ def _draw(axes: Axes, points: Sequence[tuple[float, float]], name: str, color: s
     epochs, values = zip(*points, strict=True)
     has_markers = len(points) <= 40
     axes.plot(epochs, values, color=color, linewidth=1.6, marker="o" if has_markers else "", markersize=3.5)
-    axes.set_facecolor(BACKGROUND)
-    axes.set_title(name, loc="left", color=TEXT, size=10)
-    axes.tick_params(colors=MUTED, labelsize=8.5, length=0)
-    axes.grid(color=MUTED, alpha=0.2, linewidth=0.6)
+    style_axes(axes, name)
     axes.margins(x=0.03, y=0.18)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
 
 
 def _mark(axes: Axes, point: tuple[float, float]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from scripts.report.style import AMBER, BACKGROUND, BLUE, MUTED, ORANGE, TEXT
+from scripts.report.style import AMBER, BACKGROUND, BLUE, MUTED, ORANGE, TEXT, style_axes
 
 _COLORS = (BLUE, AMBER, ORANGE)
 
@@ -32,11 +32,7 @@ def dot_chart(path: str | os.PathLike[str], panels: Mapping[str, Mapping[str, Se
                 axes.plot(found.mean(), height, color=TEXT, marker="|", markersize=13)
         if len(values.get(names[0], ())):
             axes.axvline(float(np.mean(values[names[0]])), color=MUTED, linewidth=0.8, linestyle="--")
-        axes.set_title(title, loc="left", color=TEXT, size=9.5)
-        axes.set_facecolor(BACKGROUND)
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.tick_params(colors=MUTED, labelsize=8.5, length=0)
-        axes.grid(color=MUTED, alpha=0.2, linewidth=0.6)
-        axes.spines[:].set_visible(False)
+        style_axes(axes, title)
     FigureCanvasAgg(figure).print_png(path)

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from scripts.report.style import AMBER, BACKGROUND, BLUE, MUTED, ORANGE, TEXT
+from scripts.report.style import AMBER, BACKGROUND, BLUE, ORANGE, TEXT, style_axes
 
 _COLORS = (BLUE, AMBER, ORANGE, TEXT)
 _FACTORS = (10, 100)  # the printed extrapolations are at these multiples of the last step
@@ -44,12 +44,7 @@ def learning_curves(path: str | os.PathLike[str], folders: Mapping[str, str], st
         ranges = zip(*_extrapolated(steps, dice, steps[-1] * np.array(_FACTORS)), strict=True)
         print(f"{name:24} {steps[-1]:7.0f} {dice[-1]:7.4f}   " + ", ".join(f"{a:.3f} to {b:.3f}" for a, b in ranges))
     axes.set_xscale("log")
-    axes.set_facecolor(BACKGROUND)
-    axes.set_title("validation Dice", loc="left", color=TEXT, size=10)
-    axes.set_xlabel("training steps; shaded: range between two extrapolations", color=MUTED, size=9)
-    axes.tick_params(colors=MUTED, which="both", labelsize=8.5, length=0)
-    axes.grid(color=MUTED, alpha=0.2, linewidth=0.6)
-    axes.spines[:].set_visible(False)
+    style_axes(axes, "validation Dice", "training steps; shaded: range between two extrapolations")
     axes.legend(frameon=False, labelcolor=TEXT, fontsize=9, loc="upper left")
     FigureCanvasAgg(figure).print_png(path)
 

@@ -13,7 +13,7 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from scripts.metrics import METRICS
-from scripts.report.style import AMBER, BACKGROUND, BLUE, MUTED, TEXT
+from scripts.report.style import AMBER, BACKGROUND, BLUE, MUTED, TEXT, style_axes
 
 # Where the name of a dot may be, points from it; the first that overlaps with nothing is taken.
 _PLACES = [(x, y) for y, x in product((0, 11, -11, 22, -22, 33, -33), (7, -7))]
@@ -65,7 +65,6 @@ def _draw(
     axes: Axes, dots: Mapping[str, tuple[float, float]], price: str, highlighted: Collection[str]
 ) -> list[Annotation]:
     """Draw the dots, and return their names."""
-    axes.set_facecolor(BACKGROUND)
     if price.endswith("seconds"):
         axes.set_xscale("log")
     elif price.endswith("percent"):
@@ -77,13 +76,9 @@ def _draw(
         names.append(
             axes.annotate(name, point, _PLACES[0], textcoords="offset points", color=color, size=9, va="center")
         )
-    axes.set_xlabel(_axis_label(price), color=MUTED, size=10)
-    axes.tick_params(which="both", colors=MUTED, labelsize=9, length=0)
+    style_axes(axes, label=_axis_label(price))
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.grid(color=MUTED, alpha=0.2, linewidth=0.6)
     axes.margins(0.16, 0.12)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
     return names
 
 

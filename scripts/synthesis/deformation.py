@@ -1,16 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random spatial transforms of label maps."""
+"""Random spatial transforms of label maps and scans."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 from scripts.spatial import integrate, resize_field
 from scripts.synthesis.corruption import smooth_noise, uniform
 
 # The velocity is a sum of noise: width of each noise in voxels of the label map, and its weight.
 _SCALES = ((64, 1.0), (32, 0.5), (16, 0.15))
+_LARGEST_DISPLACEMENT = 3.0  # voxels of the map, largest mean displacement of a scan
+
+
+def random_positions(
+    size: Sequence[int],
+    corner: Sequence[int],
+    spacing: int,
+    source: Sequence[int],
+    flipped: bool,
+    generator: torch.Generator,
+    numbers: torch.Generator,
+) -> Tensor:
+    """Position of each voxel of a deformed scan in the map that it is made of.
+
+    Args:
+        size: size of the scan, `(D, H, W)`.
+        corner: its first voxel in the whole scan of that voxel size.
+        spacing: its voxel size in voxels of the map, from 1.
+        source: size of the map, voxels.
+        flipped: whether left and right are exchanged.
+        generator: random generator of the device that computes, for volumes.
+        numbers: random generator on the CPU, for single numbers; may be the same one.
+
+    Returns:
+        `(3, D, H, W)`, voxels of the map.
+    """
+    # Relative to the center of the map, in its voxels.
+    axes = [
+        (torch.arange(n, device=generator.device) + start + 0.5) * spacing - m / 2
+        for n, start, m in zip(size, corner, source, strict=True)
+    ]
+    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+    displacement = random_displacement(size, spacing, _LARGEST_DISPLACEMENT, generator, numbers)
+    moved = (grid + displacement).flatten(1)
+    if flipped:
+        moved[0] = -moved[0]
+    moved = (random_affine(generator) @ moved).view(3, *size)
+    return torch.stack([along + (m - 1) / 2 for along, m in zip(moved, source, strict=True)])
 
 
 def random_displacement(
@@ -47,3 +86,20 @@ def random_affine(generator: torch.Generator) -> Tensor:
     """
     device = generator.device
     return torch.eye(3, device=device) + 0.015 * torch.randn((3, 3), generator=generator, device=device)
+
+
+def sampled(image: Tensor, positions: Tensor, source: Sequence[int], mode: str = "bilinear") -> Tensor:
+    """Values of an image at positions in a label map.
+
+    Args:
+        image: `(C, ...)`, over the same extent as the map, at any voxel size.
+        positions: `(3, D, H, W)`, voxels of the map.
+        source: size of the map, voxels.
+        mode: interpolation, `bilinear` (of volumes: trilinear) or `nearest`.
+
+    Returns:
+        `(C, D, H, W)`; 0 outside the map.
+    """
+    along = [(2 * position + 1) / size - 1 for position, size in zip(positions, source, strict=True)]
+    grid = torch.stack(along[::-1], dim=-1)
+    return grid_sample(image[None], grid[None], mode=mode, padding_mode="zeros", align_corners=False)[0]

@@ -13,15 +13,14 @@ from typing import Any
 import torch
 from monai.transforms import Randomizable, Transform
 from torch import Tensor
-from torch.nn.functional import avg_pool3d, grid_sample, interpolate
+from torch.nn.functional import avg_pool3d, interpolate
 
 from scripts.synthesis.contrast import CSF_AROUND, EXTRACEREBRAL, LARGEST_LABEL, random_contrast, t1_contrast
 from scripts.synthesis.corruption import corrupt, uniform
-from scripts.synthesis.deformation import random_affine, random_displacement
+from scripts.synthesis.deformation import random_positions, sampled
 
 _LABEL_KEYS = ("fixed_label", "moving_label")
 _NEAR = 8  # voxels of the map: edge of the box in which skull stripping measures the share of brain
-_LARGEST_DISPLACEMENT = 3.0  # voxels of the map, largest mean displacement of a scan
 
 
 class RandSynthesizePaird(Randomizable, Transform):
@@ -89,18 +88,19 @@ class RandSynthesizePaird(Randomizable, Transform):
         result = dict(data)
         images, targets = [], []
         for key, labels, contrast in zip(_LABEL_KEYS, maps, contrasts, strict=True):
-            positions = self._positions(size, corner, labels.shape, flipped)
+            generators = self.generator, self.numbers
+            positions = random_positions(size, corner, self.spacing, labels.shape, flipped, *generators)
             if self.device.type == "cpu":  # on a GPU, waiting for the bounds takes longer than rendering the whole map
                 labels, positions = _crop(labels, positions)
             scans = _render(labels, torch.stack([contrast, *clean, self._brain]), self.spacing)
-            scans = _sample(scans, positions, labels.shape)
+            scans = sampled(scans, positions, labels.shape)
             if not head:
                 brain_share = self._smooth(scans[3:])
                 scans[:1] *= brain_share > self._draw(0.1, 0.5)
                 scans[1:3] *= brain_share > 0.3
-            images.append(corrupt(scans[:1], self.generator, self.numbers))
+            images.append(corrupt(scans[:1], *generators))
             targets.append(scans[1:3])
-            result[key] = _sample(labels[None].float(), positions, labels.shape, mode="nearest").int()
+            result[key] = sampled(labels[None].float(), positions, labels.shape, mode="nearest").int()
         return result | {"image": torch.cat(images), "target": torch.cat(targets)}
 
     def _contrasts(self) -> tuple[list[Tensor], list[Tensor]]:
@@ -115,21 +115,6 @@ class RandSynthesizePaird(Randomizable, Transform):
         clean = [t1_contrast(self.numbers), random_contrast(self.numbers)]
         drawn = torch.stack([*contrasts, *clean]).to(self.device, non_blocking=True).unbind()
         return list(drawn[:2]), list(drawn[2:])
-
-    def _positions(self, size: Sequence[int], corner: Sequence[int], source: Sequence[int], flipped: bool) -> Tensor:
-        """Position of each voxel of a scan in its label map, `(3, D, H, W)`, voxels of the map."""
-        # Relative to the center of the map, in its voxels.
-        axes = [
-            (torch.arange(n, device=self.device) + start + 0.5) * self.spacing - m / 2
-            for n, start, m in zip(size, corner, source, strict=True)
-        ]
-        grid = torch.stack(torch.meshgrid(*axes, indexing="ij"))
-        displacement = random_displacement(size, self.spacing, _LARGEST_DISPLACEMENT, self.generator, self.numbers)
-        moved = (grid + displacement).flatten(1)
-        if flipped:
-            moved[0] = -moved[0]
-        moved = (random_affine(self.generator) @ moved).view(3, *size)
-        return torch.stack([along + (m - 1) / 2 for along, m in zip(moved, source, strict=True)])
 
     def _smooth(self, brain: Tensor) -> Tensor:
         """Share of brain around each voxel, from a mask `(1, D, H, W)`; the same shape."""
@@ -155,20 +140,3 @@ def _render(labels: Tensor, contrasts: Tensor, spacing: int) -> Tensor:
     values = labels.int().flatten()
     scans = torch.stack([contrast.index_select(0, values).view(labels.shape) for contrast in contrasts])
     return avg_pool3d(scans, spacing) if spacing > 1 else scans
-
-
-def _sample(image: Tensor, positions: Tensor, source: Sequence[int], mode: str = "bilinear") -> Tensor:
-    """Values of an image at positions in a label map.
-
-    Args:
-        image: `(C, ...)`, over the same extent as the map, at any voxel size.
-        positions: `(3, D, H, W)`, voxels of the map.
-        source: size of the map, voxels.
-        mode: interpolation, `bilinear` (of volumes: trilinear) or `nearest`.
-
-    Returns:
-        `(C, D, H, W)`; 0 outside the map.
-    """
-    along = [(2 * position + 1) / size - 1 for position, size in zip(positions, source, strict=True)]
-    grid = torch.stack(along[::-1], dim=-1)
-    return grid_sample(image[None], grid[None], mode=mode, padding_mode="zeros", align_corners=False)[0]

@@ -59,7 +59,7 @@ def predicted(fixed: NDArray[np.float32], moving: NDArray[np.float32], along: fl
         affine=np.eye(4),
         grid=Grid(SIZE, np.eye(4)),
         image=np.stack([fixed, moving]),
-        seen=np.stack([fixed, moving]),
+        inputs=(np.stack([fixed, moving]),),
         foregrounds=np.stack([fixed > 0, moving > 0]),
         field=field,
         device="cpu",

@@ -45,7 +45,7 @@ def registered(**known: Any) -> Registration:
         "grid": Grid(SIZE, np.eye(4)),
         "image": np.stack([image, image]),
         "foregrounds": np.stack([image > 0, image > 0]),
-        "seen": np.stack([image, image]),
+        "inputs": (np.stack([image, image]),),
         "field": torch.zeros(3, *SIZE),
         "device": "cpu",
         "deformation": still,
