@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scripts.metrics import non_diffeomorphic_volume
 from scripts.spatial import compose, integrate, resize_field
-from scripts.synthesis.corruption import smooth_noise
+from scripts.synthesis.randomness import smooth_noise
 
 _WIDTH = 0.5  # distance of independent values of the velocity, as a share of the image's mean size
 _STEPS = 8  # squarings: the first step of a flow of 80 voxels is a third of a voxel

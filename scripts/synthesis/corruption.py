@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random artifacts of a scan: texture, blur, low resolution, bias field, noise, missing slices, gamma."""
 
-from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, interpolate
+
+from scripts.synthesis.randomness import smooth_noise, uniform
 
 _SAMPLE = 200_000  # number of voxels from which the percentile is computed
 
@@ -41,29 +42,6 @@ def corrupt(scan: Tensor, generator: torch.Generator, numbers: torch.Generator) 
     if draw(0, 1) < 0.1:
         scan = _remove_slices(scan, int(draw(0, 6)), draw(0, 0.2))
     return _scale_to_percentile(scan) ** draw(0.75, 1.35)
-
-
-def uniform(generator: torch.Generator, low: float, high: float) -> float:
-    """A random number in [low, high), from a generator on the CPU: training would wait for a number from a GPU."""
-    return low + (high - low) * float(torch.rand((), generator=generator))
-
-
-def smooth_noise(size: Sequence[int], width: float, channels: int, generator: torch.Generator) -> Tensor:
-    """Smooth noise of mean 0 and a standard deviation of about 1.
-
-    Args:
-        size: `(D, H, W)`, voxels.
-        width: distance of independent values, voxels, above 0.
-        channels: number of channels, from 1.
-        generator: random generator of the device that computes.
-
-    Returns:
-        `(channels, D, H, W)`.
-    """
-    coarse = [max(round(n / width), 1) + 1 for n in size]
-    noise = torch.randn((1, channels, *coarse), generator=generator, device=generator.device)
-    # Linear interpolation between the values about halves the variance along each axis; 1.7 makes up for it.
-    return 1.7 * interpolate(noise, size=list(size), mode="trilinear", align_corners=True)[0]
 
 
 def _lower_resolution(scan: Tensor, axis: int, factor: float) -> Tensor:

@@ -8,11 +8,28 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from scripts.spatial import integrate, resize_field
-from scripts.synthesis.corruption import smooth_noise, uniform
+from scripts.synthesis.randomness import smooth_noise, uniform
 
 # The velocity is a sum of noise: width of each noise in voxels of the label map, and its weight.
 _SCALES = ((64, 1.0), (32, 0.5), (16, 0.15))
 _LARGEST_DISPLACEMENT = 3.0  # voxels of the map, largest mean displacement of a scan
+
+
+def random_box(
+    source: Sequence[int], spacing: int, size: Sequence[int] | None, multiple: int, numbers: torch.Generator
+) -> tuple[list[int], list[int]]:
+    """Size and first voxel of a scan that shows a random box of a map.
+
+    Args:
+        source: size of the map, voxels.
+        spacing: voxel size of the scan in voxels of the map, from 1.
+        size: size of the scan, `(D, H, W)`; None for the whole map, rounded up to the multiple.
+        multiple: number of voxels, from 1.
+        numbers: random generator on the CPU.
+    """
+    whole = [-(-n // (multiple * spacing)) * multiple for n in source]
+    chosen = whole if size is None else list(size)
+    return chosen, [int(uniform(numbers, 0, n - m + 1)) for n, m in zip(whole, chosen, strict=True)]
 
 
 def random_positions(

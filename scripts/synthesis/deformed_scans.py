@@ -9,8 +9,9 @@ from monai.transforms import Randomizable, Transform
 from monai.utils import convert_to_tensor
 from torch.nn.functional import avg_pool3d
 
-from scripts.synthesis.corruption import corrupt, uniform
-from scripts.synthesis.deformation import random_positions, sampled
+from scripts.synthesis.corruption import corrupt
+from scripts.synthesis.deformation import random_box, random_positions, sampled
+from scripts.synthesis.randomness import Generators, uniform
 
 _LABEL_KEYS = ("fixed_label", "moving_label")
 
@@ -43,34 +44,27 @@ class RandDeformPaird(Randomizable, Transform):
         self.size = size
         self.multiple = multiple
         self.device = torch.device(device)
-        # Volumes are drawn on the device and single numbers on the CPU, so that nothing waits for a GPU.
-        self.generator = torch.Generator(self.device)
-        self.numbers = self.generator if self.device.type == "cpu" else torch.Generator()
+        self.generators = Generators.on(self.device)
 
     def randomize(self, data: Any = None) -> None:
         """Seed torch's generators from the transform's own generator."""
-        seed = int(self.R.randint(2**31))
-        for generator in (self.generator, self.numbers):
-            generator.manual_seed(seed)
+        self.generators.seed(self.R)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Deform one pair."""
         self.randomize()
         images = convert_to_tensor(data["image"], track_meta=False).to(self.device, torch.float32)
         source = images.shape[1:]
-        whole = [-(-n // (self.multiple * self.spacing)) * self.multiple for n in source]
-        size = list(self.size) if self.size is not None else whole
-        corner = [int(uniform(self.numbers, 0, n - m + 1)) for n, m in zip(whole, size, strict=True)]
-        flipped = uniform(self.numbers, 0, 1) < 0.5
+        size, corner = random_box(source, self.spacing, self.size, self.multiple, self.generators.numbers)
+        flipped = uniform(self.generators.numbers, 0, 1) < 0.5
 
         result = dict(data)
         scans = avg_pool3d(images, self.spacing) if self.spacing > 1 else images
         clean, shown = [], []
         for scan, key in zip(scans, _LABEL_KEYS, strict=True):
-            generators = self.generator, self.numbers
-            positions = random_positions(size, corner, self.spacing, source, flipped, *generators)
+            positions = random_positions(size, corner, self.spacing, source, flipped, *self.generators)
             clean.append(sampled(scan[None], positions, source))
-            shown.append(corrupt(clean[-1], *generators))
+            shown.append(corrupt(clean[-1], *self.generators))
             if key in data:
                 labels = convert_to_tensor(data[key], track_meta=False).to(self.device, torch.float32)
                 result[key] = sampled(labels, positions, source, mode="nearest").int()

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, interpolate
 
 from scripts.synthesis.contrast import CSF_AROUND, EXTRACEREBRAL, LARGEST_LABEL, random_contrast, t1_contrast
-from scripts.synthesis.corruption import corrupt, uniform
-from scripts.synthesis.deformation import random_positions, sampled
+from scripts.synthesis.corruption import corrupt
+from scripts.synthesis.deformation import random_box, random_positions, sampled
+from scripts.synthesis.randomness import Generators, uniform
 
 _LABEL_KEYS = ("fixed_label", "moving_label")
 _NEAR = 8  # voxels of the map: edge of the box in which skull stripping measures the share of brain
@@ -60,27 +61,21 @@ class RandSynthesizePaird(Randomizable, Transform):
         self.t1_probability = t1_probability
         self.same_contrast_probability = same_contrast_probability
         self.device = torch.device(device)
-        # Volumes are drawn on the device and single numbers on the CPU, so that nothing waits for a GPU.
-        self.generator = torch.Generator(self.device)
-        self.numbers = self.generator if self.device.type == "cpu" else torch.Generator()
-        self._draw = partial(uniform, self.numbers)
+        self.generators = Generators.on(self.device)
+        self._draw = partial(uniform, self.generators.numbers)
         self._brain = torch.zeros(LARGEST_LABEL + 1, device=self.device)
         self._brain[1:EXTRACEREBRAL] = 1
         self._brain[CSF_AROUND] = 0
 
     def randomize(self, data: Any = None) -> None:
         """Seed torch's generators from the transform's own generator."""
-        seed = int(self.R.randint(2**31))
-        for generator in (self.generator, self.numbers):
-            generator.manual_seed(seed)
+        self.generators.seed(self.R)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Make one pair."""
         self.randomize()
         maps = [torch.as_tensor(data[key], device=self.device)[0] for key in _LABEL_KEYS]
-        whole = [-(-n // (16 * self.spacing)) * 16 for n in maps[0].shape]
-        size = list(self.size) if self.size is not None else whole
-        corner = [int(self._draw(0, n - m + 1)) for n, m in zip(whole, size, strict=True)]
+        size, corner = random_box(maps[0].shape, self.spacing, self.size, 16, self.generators.numbers)
         flipped = self._draw(0, 1) < 0.5
         head = self._draw(0, 1) < self.head_probability
         contrasts, clean = self._contrasts()
@@ -88,8 +83,7 @@ class RandSynthesizePaird(Randomizable, Transform):
         result = dict(data)
         images, targets = [], []
         for key, labels, contrast in zip(_LABEL_KEYS, maps, contrasts, strict=True):
-            generators = self.generator, self.numbers
-            positions = random_positions(size, corner, self.spacing, labels.shape, flipped, *generators)
+            positions = random_positions(size, corner, self.spacing, labels.shape, flipped, *self.generators)
             if self.device.type == "cpu":  # on a GPU, waiting for the bounds takes longer than rendering the whole map
                 labels, positions = _crop(labels, positions)
             scans = _render(labels, torch.stack([contrast, *clean, self._brain]), self.spacing)
@@ -98,7 +92,7 @@ class RandSynthesizePaird(Randomizable, Transform):
                 brain_share = self._smooth(scans[3:])
                 scans[:1] *= brain_share > self._draw(0.1, 0.5)
                 scans[1:3] *= brain_share > 0.3
-            images.append(corrupt(scans[:1], *generators))
+            images.append(corrupt(scans[:1], *self.generators))
             targets.append(scans[1:3])
             result[key] = sampled(labels[None].float(), positions, labels.shape, mode="nearest").int()
         return result | {"image": torch.cat(images), "target": torch.cat(targets)}
@@ -107,12 +101,12 @@ class RandSynthesizePaird(Randomizable, Transform):
         """Contrasts of the fixed and the moving scan, and the two contrasts of the target."""
         kind = self._draw(0, 1)
         if kind < self.t1_probability:
-            contrasts = [t1_contrast(self.numbers), t1_contrast(self.numbers)]
+            contrasts = [t1_contrast(self.generators.numbers), t1_contrast(self.generators.numbers)]
         elif kind < self.t1_probability + self.same_contrast_probability:
-            contrasts = [random_contrast(self.numbers)] * 2
+            contrasts = [random_contrast(self.generators.numbers)] * 2
         else:
-            contrasts = [random_contrast(self.numbers), random_contrast(self.numbers)]
-        clean = [t1_contrast(self.numbers), random_contrast(self.numbers)]
+            contrasts = [random_contrast(self.generators.numbers), random_contrast(self.generators.numbers)]
+        clean = [t1_contrast(self.generators.numbers), random_contrast(self.generators.numbers)]
         drawn = torch.stack([*contrasts, *clean]).to(self.device, non_blocking=True).unbind()
         return list(drawn[:2]), list(drawn[2:])
 

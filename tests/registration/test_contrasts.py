@@ -137,25 +137,19 @@ def flair_like(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(values > 0, 1000 * np.interp(level, [0, 0.25, 0.55, 0.85, 1.2], [0.05, 0.1, 1, 0.7, 0.6]), 0)
 
 
-def proton_density_like(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The more fluid the brighter, with little contrast."""
-    return np.where(values > 0, 1000 - 2 * values, 0)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("contrast", "least"), [(flair_like, 0.57), (proton_density_like, 0.6)])
-def test_adult_of_another_contrast_is_registered(shared_data: Path, contrast, least: float) -> None:
+def test_adult_of_another_contrast_is_registered(shared_data: Path) -> None:
     """T1 to T1 has 0.620, the affine 0.392."""
     folder = shared_data / "oasis35"
     moving = nib.load(folder / "imagesTr" / "OASIS_1010_0000.nii.gz")
     result = register(
         folder / "imagesTr" / "OASIS_1003_0000.nii.gz",
-        (contrast(moving.get_fdata(dtype=np.float32)).astype(np.int16), moving.affine),
+        (flair_like(moving.get_fdata(dtype=np.float32)).astype(np.int16), moving.affine),
         fixed_label=folder / "labelsTr" / "OASIS_1003_0000.nii.gz",
         moving_label=folder / "labelsTr" / "OASIS_1010_0000.nii.gz",
         device="cpu",
     )
-    assert result.metrics["dice"] > least
+    assert result.metrics["dice"] > 0.57
     assert result.verdict != "fail"
 
 

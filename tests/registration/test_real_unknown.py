@@ -81,7 +81,7 @@ def test_no_tissue_is_pulled_towards_a_cut(read: Callable, whole: Result, role: 
         assert errors[(depths >= low) & (depths < high)].mean() < bound
 
 
-@pytest.mark.parametrize(("degrees", "bound"), [((0, 0, 0), 3), ((37, 0, 0), 5), ((0, 37, 0), 4)], ids=str)
+@pytest.mark.parametrize(("degrees", "bound"), [((37, 0, 0), 5), ((0, 37, 0), 4)], ids=str)
 def test_slab_finds_its_place(read: Callable, whole: Result, degrees: tuple[int, ...], bound: float) -> None:
     """Its center says nothing of its place: 24 mm of a brain, somewhere in the other, were turned by 166 degrees.
 

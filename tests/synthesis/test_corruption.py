@@ -4,7 +4,8 @@
 import pytest
 import torch
 
-from scripts.synthesis.corruption import corrupt, smooth_noise
+from scripts.synthesis.corruption import corrupt
+from scripts.synthesis.randomness import smooth_noise
 from tests.synthesis.examples import WHITE, generator, head
 
 

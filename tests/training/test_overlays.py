@@ -35,6 +35,8 @@ WITH_LABELS = [
     ["labels", "curriculum"],
     ["boxes", "labels"],
     ["labels", "boxes"],
+    ["deformed", "labels"],
+    ["labels", "deformed"],
     ["short", "labels"],
     ["labels", "short"],
     ["synthetic", "labels"],
