@@ -2,6 +2,10 @@
 """What every test may use."""
 
 import os
+import shlex
+import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 # Idle threads sleep: on a busy machine, spinning ones would slow down every other process. Read when torch is loaded.
@@ -20,6 +24,16 @@ collect_ignore = ["zoo"]
 # A slow or busy machine fails no property, and a red test is the fault of the change, not of the draw.
 hypothesis.settings.register_profile("bundle", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("bundle")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the kernels once, not in each of the processes that train."""
+    if "CXX" not in os.environ and shutil.which("c++"):
+        folder = tempfile.mkdtemp(prefix="msfbnet-tests-")
+        os.environ["CXX"] = shlex.join(
+            [sys.executable, "-I", str(Path(__file__).parent / "fixtures/compiler.py"), folder]
+        )
+        config.add_cleanup(lambda: shutil.rmtree(folder))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -57,6 +57,7 @@ def test_plain_paths_are_shown_as_they_are(given: list[dict], capsys: pytest.Cap
     assert capsys.readouterr().out.endswith(" --fixed data/F.nii.gz --moving ../M-1.nii --output_dir /a_b\n")
 
 
+@pytest.mark.slow
 def test_torch_is_loaded_with_threads_that_wait_for_a_short_time(tmp_path: Path) -> None:
     code = "import os, sys, scripts.bundle_run as b; print('torch' in sys.modules); b.run_bundle('run', 'missing.json')"
     # OpenMP tells what it has read when it is loaded.

@@ -26,7 +26,9 @@ def assert_same(actual: Tensor, network: MSFBNet, image: Tensor) -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize(
+    "options", OPTIONS[:1] + [pytest.param(o, marks=pytest.mark.slow) for o in OPTIONS[1:]], ids=str
+)
 @torch.no_grad()
 def test_scripted_network_gives_the_same_fields(options: dict) -> None:
     network = moving_network(**options)

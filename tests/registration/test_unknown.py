@@ -55,7 +55,9 @@ def test_skull_is_not_continued_into_the_brain() -> None:
 
 
 @pytest.mark.parametrize("role", ["fixed", "moving"])
-@pytest.mark.parametrize("region", [HOLE, NOTCH], ids=["inside", "at the surface"])
+@pytest.mark.parametrize(
+    "region", [pytest.param(HOLE, id="inside"), pytest.param(NOTCH, id="at the surface", marks=pytest.mark.slow)]
+)
 def test_what_an_image_shows_in_an_excluded_region_changes_nothing(
     random_network: MSFBNet, role: str, region: NDArray
 ) -> None:

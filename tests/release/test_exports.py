@@ -150,6 +150,7 @@ def test_shipped_weights_give_one_field_in_every_format(tmp_path: Path) -> None:
         assert largest_differences(runs, images)[name] <= TOLERANCE, name
 
 
+@pytest.mark.slow
 def test_format_with_another_field_ends_in_an_error(
     random_weights: Path,
     config_file: str,

@@ -68,6 +68,7 @@ def rows_of(folder: Path) -> dict[str, dict[str, str]]:
         return {f"{row['method']}: {' '.join(row['pair'].split()[1:])}": row for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 def test_a_shift_without_affine_stage_is_the_distance_from_the_twin(
     tiny: Path, small_dataset: Path, fresh_weights: Path
 ) -> None:
