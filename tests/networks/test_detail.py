@@ -57,6 +57,7 @@ def test_each_voxel_has_an_output_channel() -> None:
     assert (indices == torch.tensor([0, 1, 1])).all()
 
 
+@pytest.mark.slow
 def test_it_learns_a_shift_of_half_a_voxel() -> None:
     large = pair(4, 64, 64, 64, sigma=3.0)[:, :1]
     fixed = large[:, :, ::2, ::2, ::2]

@@ -29,20 +29,19 @@ def test_most_steps_of_the_curriculum_have_half_size(bundle: Callable) -> None:
     assert stages[0]["steps"] > sum(stage["steps"] for stage in stages[1:])
 
 
-WITH_LABELS = [
-    ["labels"],
-    ["curriculum", "labels"],
-    ["labels", "curriculum"],
-    ["boxes", "labels"],
-    ["labels", "boxes"],
-    ["deformed", "labels"],
-    ["labels", "deformed"],
-    ["short", "labels"],
-    ["labels", "short"],
-    ["synthetic", "labels"],
-    ["labels", "synthetic"],
-    ["synthetic", "curriculum", "labels"],
-]
+OTHERS = ["curriculum", "boxes", "deformed", "short", "synthetic"]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_labels_may_come_before_or_after_any_other_overlay(bundle: Callable, other: str) -> None:
+    first, last = (
+        bundle("train", *(f"training/{name}.yaml" for name in names)).parser.get()
+        for names in (("labels", other), (other, "labels"))
+    )
+    assert first == last
+
+
+WITH_LABELS = [["labels"], *([name, "labels"] for name in OTHERS), ["synthetic", "curriculum", "labels"]]
 
 
 @pytest.mark.parametrize("overlays", WITH_LABELS, ids=" ".join)
