@@ -173,7 +173,8 @@ def test_it_says_how_many_borders_are_near_also_where_the_field_is_wrong(registe
     assert said == pytest.approx(near, abs=0.05) and near > 0.7
     near, said = share_of_near_borders(shifted, left)
     assert near < 0.45 and said < 0.45
-    assert share_of_near_borders(shifted, right)[1] == pytest.approx(share_of_near_borders(registration, right)[1])
+    _, said = share_of_near_borders(shifted, right)
+    assert said == pytest.approx(share_of_near_borders(registration, right)[1], abs=1e-4)  # bfloat16 or not
 
 
 @pytest.mark.slow
