@@ -41,6 +41,13 @@ def test_labels_may_come_before_or_after_any_other_overlay(bundle: Callable, oth
     assert first == last
 
 
+def test_deformed_scans_may_be_boxes(bundle: Callable) -> None:
+    parser = bundle("train", "training/deformed.yaml", "training/boxes.yaml").parser
+    transform = parser.get_parsed_content("train#pair_transform")
+    assert type(transform).__name__ == "RandDeformPaird"
+    assert transform.size == parser["box"] == [96, 112, 96]
+
+
 WITH_LABELS = [["labels"], *([name, "labels"] for name in OTHERS), ["synthetic", "curriculum", "labels"]]
 
 
