@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import avg_pool3d, grid_sample
 
 from scripts.spatial import integrate, resize_field
 from scripts.synthesis.randomness import smooth_noise, uniform
@@ -105,18 +105,29 @@ def random_affine(generator: torch.Generator) -> Tensor:
     return torch.eye(3, device=device) + 0.015 * torch.randn((3, 3), generator=generator, device=device)
 
 
-def sampled(image: Tensor, positions: Tensor, source: Sequence[int], mode: str = "bilinear") -> Tensor:
+def averaged(image: Tensor, spacing: int) -> Tensor:
+    """An image, `(C, X, Y, Z)`, at larger voxels; the last ones average what there is where the size is no multiple.
+
+    Args:
+        image: the image.
+        spacing: new voxel size in voxels of the image, from 1.
+    """
+    return avg_pool3d(image, spacing, ceil_mode=True) if spacing > 1 else image
+
+
+def sampled(image: Tensor, positions: Tensor, spacing: int = 1, mode: str = "bilinear") -> Tensor:
     """Values of an image at positions in a label map.
 
     Args:
-        image: `(C, ...)`, over the same extent as the map, at any voxel size.
+        image: `(C, ...)`, whose first corner is that of the map.
         positions: `(3, D, H, W)`, voxels of the map.
-        source: size of the map, voxels.
+        spacing: voxel size of the image in voxels of the map, from 1.
         mode: interpolation, `bilinear` (of volumes: trilinear) or `nearest`.
 
     Returns:
-        `(C, D, H, W)`; 0 outside the map.
+        `(C, D, H, W)`; 0 outside the image.
     """
-    along = [(2 * position + 1) / size - 1 for position, size in zip(positions, source, strict=True)]
+    extent = [spacing * n for n in image.shape[1:]]
+    along = [(2 * position + 1) / size - 1 for position, size in zip(positions, extent, strict=True)]
     grid = torch.stack(along[::-1], dim=-1)
     return grid_sample(image[None], grid[None], mode=mode, padding_mode="zeros", align_corners=False)[0]

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from monai.transforms import Randomizable, Transform
 from monai.utils import convert_to_tensor
-from torch.nn.functional import avg_pool3d
 
 from scripts.synthesis.corruption import corrupt
-from scripts.synthesis.deformation import random_box, random_positions, sampled
+from scripts.synthesis.deformation import averaged, random_box, random_positions, sampled
 from scripts.synthesis.randomness import Generators, uniform
 
 _LABEL_KEYS = ("fixed_label", "moving_label")
@@ -59,13 +58,13 @@ class RandDeformPaird(Randomizable, Transform):
         flipped = uniform(self.generators.numbers, 0, 1) < 0.5
 
         result = dict(data)
-        scans = avg_pool3d(images, self.spacing) if self.spacing > 1 else images
+        scans = averaged(images, self.spacing)
         clean, shown = [], []
         for scan, key in zip(scans, _LABEL_KEYS, strict=True):
             positions = random_positions(size, corner, self.spacing, source, flipped, *self.generators)
-            clean.append(sampled(scan[None], positions, source))
+            clean.append(sampled(scan[None], positions, self.spacing))
             shown.append(corrupt(clean[-1], *self.generators))
             if key in data:
                 labels = convert_to_tensor(data[key], track_meta=False).to(self.device, torch.float32)
-                result[key] = sampled(labels, positions, source, mode="nearest").int()
+                result[key] = sampled(labels, positions, mode="nearest").int()
         return result | {"image": torch.cat(shown), "target": torch.cat(clean)}

@@ -15,7 +15,7 @@ class Generators(NamedTuple):
 
     Attributes:
         volumes: on the device that computes.
-        numbers: on the CPU; the same one where that computes.
+        numbers: on the CPU; the same generator if the CPU computes.
     """
 
     volumes: torch.Generator

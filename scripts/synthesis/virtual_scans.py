@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from monai.transforms import Randomizable, Transform
 from torch import Tensor
-from torch.nn.functional import avg_pool3d, interpolate
+from torch.nn.functional import interpolate
 
 from scripts.synthesis.contrast import CSF_AROUND, EXTRACEREBRAL, LARGEST_LABEL, random_contrast, t1_contrast
 from scripts.synthesis.corruption import corrupt
-from scripts.synthesis.deformation import random_box, random_positions, sampled
+from scripts.synthesis.deformation import averaged, random_box, random_positions, sampled
 from scripts.synthesis.randomness import Generators, uniform
 
 _LABEL_KEYS = ("fixed_label", "moving_label")
@@ -87,14 +87,14 @@ class RandSynthesizePaird(Randomizable, Transform):
             if self.device.type == "cpu":  # on a GPU, waiting for the bounds takes longer than rendering the whole map
                 labels, positions = _crop(labels, positions)
             scans = _render(labels, torch.stack([contrast, *clean, self._brain]), self.spacing)
-            scans = sampled(scans, positions, labels.shape)
+            scans = sampled(scans, positions, self.spacing)
             if not head:
                 brain_share = self._smooth(scans[3:])
                 scans[:1] *= brain_share > self._draw(0.1, 0.5)
                 scans[1:3] *= brain_share > 0.3
             images.append(corrupt(scans[:1], *self.generators))
             targets.append(scans[1:3])
-            result[key] = sampled(labels[None].float(), positions, labels.shape, mode="nearest").int()
+            result[key] = sampled(labels[None].float(), positions, mode="nearest").int()
         return result | {"image": torch.cat(images), "target": torch.cat(targets)}
 
     def _contrasts(self) -> tuple[list[Tensor], list[Tensor]]:
@@ -133,4 +133,4 @@ def _render(labels: Tensor, contrasts: Tensor, spacing: int) -> Tensor:
     """Scans `(C, D, H, W)` of a label map `(X, Y, Z)` in contrasts `(C, 1024)`, averaged over `spacing` voxels."""
     values = labels.int().flatten()
     scans = torch.stack([contrast.index_select(0, values).view(labels.shape) for contrast in contrasts])
-    return avg_pool3d(scans, spacing) if spacing > 1 else scans
+    return averaged(scans, spacing)

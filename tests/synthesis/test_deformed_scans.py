@@ -55,6 +55,17 @@ def test_a_label_map_moves_with_its_scan(spacing: int) -> None:
                 assert made["image"][channel][inside].std() > 1e-3  # texture and noise
 
 
+@pytest.mark.parametrize(("spacing", "size"), [(2, (49, 41, 37)), (4, (95, 81, 78))])
+def test_a_label_map_moves_with_its_scan_if_the_size_is_no_multiple(spacing: int, size: tuple[int, ...]) -> None:
+    places = torch.arange(size[0]).view(-1, 1, 1).expand(size)
+    item = {"image": (places / 64).repeat(2, 1, 1, 1), "fixed_label": places[None]}
+    made = RandDeformPaird(spacing, multiple=4).set_random_state(seed=0)(item)
+    far = binary_erosion(made["fixed_label"][0] > size[0] // 2, iterations=2)
+    # Labels are places rounded to whole numbers, half of them up.
+    assert abs(64 * made["target"][0] - made["fixed_label"][0])[far].mean() < 0.3
+    assert abs((64 * made["target"][0] - made["fixed_label"][0])[far].mean()) < 0.1
+
+
 def test_each_scan_is_deformed_for_itself_and_by_little() -> None:
     for made in pairs(4, multiple=4):
         centers = [np.argwhere(made[key][0].numpy() > 0).mean(axis=0) for key in ("fixed_label", "moving_label")]
