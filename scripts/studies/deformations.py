@@ -24,7 +24,7 @@ from scripts.evaluation.methods import Method, make_methods
 from scripts.evaluation.studies import Case, Study
 from scripts.geometry import Grid
 from scripts.io import read_configs, scan_name
-from scripts.metrics import METRICS, dice_per_label, non_diffeomorphic_volume
+from scripts.metrics import METRICS, dice_per_label, lncc, non_diffeomorphic_volume, sdlogj
 from scripts.registration import json_sha256, source_digest, start_registration
 from scripts.report import Curve, band_chart, error_picture
 from scripts.runtime import bundle_version, supports_bf16
@@ -116,10 +116,12 @@ def measure(
 
     Returns:
         `length_mm`, what was aimed at; `displacement_mm`, the mean length of the known field in the brain;
-        `truth_error_mm`, see `remainder_mm`; `error_mm` and `error_p95_mm` in the brain, `dice`, `ndv_percent`.
+        `truth_error_mm`, see `remainder_mm`; `error_mm` and `error_p95_mm` in the brain, `dice`, `ndv_percent` in the
+        brain; and, not shown, `bias_mm`, the length of the mean error in the brain, `sdlogj` and `lncc`.
     """
     brain, spacing = item["image"][0] > 0, item["grid"].spacing.tolist()
-    errors = lengths_mm(field - item["truth"], brain, spacing)
+    error = field - item["truth"]
+    errors = lengths_mm(error, brain, spacing)
     moved_label = warp(item["moving_label"][None], field, mode="nearest")[0]
     picture = folder / f"breaks_{file_name(method.name)}.png"
     if errors.mean() > LIMIT_MM and item["is_first"] and not picture.exists():
@@ -133,8 +135,11 @@ def measure(
         "truth_error_mm": item["truth_error_mm"],
         "error_mm": float(errors.mean()),
         "error_p95_mm": float(errors.quantile(0.95)),
+        "bias_mm": float(torch.linalg.vector_norm(error[0, :, brain].mean(dim=1) * torch.tensor(spacing))),
         "dice": float(dice_per_label(item["fixed_label"], moved_label, labels, item["moving_label"]).nanmean()),
         "ndv_percent": float(non_diffeomorphic_volume(field[0], brain)),
+        "sdlogj": float(sdlogj(field[0])),
+        "lncc": float(lncc(item["image"], field[0])),
     }
 
 

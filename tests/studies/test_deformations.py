@@ -11,7 +11,7 @@ import torch
 
 from scripts.evaluation.methods import Method, affine_only
 from scripts.geometry import Grid
-from scripts.metrics import non_diffeomorphic_volume
+from scripts.metrics import non_diffeomorphic_volume, sdlogj
 from scripts.spatial import warp
 from scripts.studies import deformations
 from scripts.studies.curves import breaking_point, curve
@@ -68,12 +68,15 @@ def test_errors_are_those_against_the_known_field(item: dict, tmp_path: Path) ->
     method = Method("msfbnet", "msfbnet a, 2", "", "", affine_only)
     exact = measure(item, method, item["truth"], [1], tmp_path)
     assert exact["error_mm"] == exact["error_p95_mm"] == 0 and exact["dice"] > 0.95
+    assert exact["sdlogj"] == pytest.approx(float(sdlogj(item["truth"][0])))
     assert list(tmp_path.iterdir()) == []
 
     shift = torch.tensor([3.0, 0.0, 0.0]).view(1, 3, 1, 1, 1)  # voxels of 2 mm
     shifted = measure(item, method, item["truth"] + shift, [1], tmp_path)
     assert shifted["error_mm"] == pytest.approx(6.0) and shifted["error_p95_mm"] == pytest.approx(6.0)
-    assert shifted["dice"] < exact["dice"]
+    assert shifted["bias_mm"] == pytest.approx(6.0)
+    assert shifted["dice"] < exact["dice"] and shifted["lncc"] < exact["lncc"]
+    assert shifted["sdlogj"] == pytest.approx(exact["sdlogj"])
     (picture,) = tmp_path.iterdir()
     assert picture.name == "breaks_msfbnet_a_2.png" and picture.read_bytes().startswith(b"\x89PNG")
 
