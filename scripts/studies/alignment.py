@@ -133,7 +133,7 @@ def study_alignment(
     @lru_cache(maxsize=len(compared))
     def twin_of(index: int, name: str) -> NDArray[np.float64]:
         pair = pair_of(index)
-        return pair.points(approaches[name].register(pair.job())[0])
+        return pair.points(approaches[name].register(pair.job()).transform)
 
     def load(index: int, kind: str, amount: float) -> dict[str, Any]:
         pair = pair_of(index)
@@ -174,23 +174,29 @@ def measure(
         folder: folder for the picture, `breaks_METHOD.png`.
 
     Returns:
-        `amount` of the misalignment; `refused`, 1 or 0; `distance_mm` and `dice`, NaN if it was refused; figures of the
-        method.
+        `amount` of the misalignment; `refused`, 1 or 0; `distance_mm` and `dice`, NaN if it was refused; otherwise
+        also `dice_before`, after the affine part alone, and figures of the method.
     """
     if found is None:
         return {"amount": item["amount"], "refused": 1.0, "distance_mm": float("nan"), "dice": float("nan")}
     pair: Pair = item["pair"]
-    transform, figures = found
-    offsets = (pair.points(transform) - item["twin"](method.name)) * item["spacing_mm"]
+    offsets = (pair.points(found.transform) - item["twin"](method.name)) * item["spacing_mm"]
     distance = float(np.linalg.norm(offsets, axis=1).mean())
-    warp = as_field(transform, Grid(pair.fixed.image.shape, pair.fixed.affine))
-    moved = resample(pair.moving.label, pair.moving.affine, warp.grid, warp, "nearest")
-    fixed_label, moved_label, moving_label = map(torch.from_numpy, (pair.fixed.label, moved, pair.moving.label))
-    dice = float(dice_per_label(fixed_label, moved_label, labels, moving_label).nanmean())
+    warp = as_field(found.transform, Grid(pair.fixed.image.shape, pair.fixed.affine))
     picture = folder / f"breaks_{file_name(method.name)}.png"
     if distance > LIMIT_MM and not picture.exists():
         _draw(picture, f"{item['title']}, {method.name}: {distance:.1f} mm from the twin", pair, warp)
-    return {"amount": item["amount"], "refused": 0.0, "distance_mm": distance, "dice": dice, **figures}
+    dice, before = (_dice(pair, transform, labels) for transform in (warp, found.affine))
+    row = {"amount": item["amount"], "refused": 0.0, "distance_mm": distance, "dice": dice, "dice_before": before}
+    return row | found.figures
+
+
+def _dice(pair: Pair, transform: Transform, labels: Sequence[int]) -> float:
+    """Mean Dice of the labels with the moving label map pulled back."""
+    grid = Grid(pair.fixed.image.shape, pair.fixed.affine)
+    moved = resample(pair.moving.label, pair.moving.affine, grid, transform, "nearest")
+    fixed_label, moved_label, moving_label = map(torch.from_numpy, (pair.fixed.label, moved, pair.moving.label))
+    return float(dice_per_label(fixed_label, moved_label, labels, moving_label).nanmean())
 
 
 def write_curves(folder: Path, results: Results, methods: Sequence[Method], data: dict[str, str]) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 
 from scripts.datasets import scale_intensity
 from scripts.evaluation.methods import OURS, Method, make_methods
-from scripts.geometry import LPS, Chain, Transform, voxel_sizes
+from scripts.geometry import LPS, Affine, Chain, Transform, voxel_sizes
 from scripts.io import read_configs, read_transform
+from scripts.metrics import BEFORE
 from scripts.networks import MSFBNet
 from scripts.registration import (
     Job,
@@ -32,8 +33,26 @@ from scripts.runtime import InputError, supports_bf16
 CONFIG = "configs/inference.json"
 REFINE = 30
 KINDS = (*OURS, "syn")
+# What is noted of each of our registrations, beside `content`: what its verdict goes by.
+FIGURES = (
+    *(f"{name}{when}" for name in ("lncc", "mutual_information", "foreground_dice") for when in (BEFORE, "")),
+    "foreground_ndv_percent",
+    "sdlogj",
+)
 
-Found = tuple[Transform, dict[str, float]]
+
+class Found(NamedTuple):
+    """What an approach found; both transforms map points of the fixed to points of the moving scan, RAS mm.
+
+    Attributes:
+        transform: the whole transform.
+        affine: its affine part.
+        figures: of ours `content`, whether `register` would say that the result can be used, and `FIGURES`.
+    """
+
+    transform: Transform
+    affine: Transform
+    figures: dict[str, float]
 
 
 class Approach(NamedTuple):
@@ -41,8 +60,7 @@ class Approach(NamedTuple):
 
     Attributes:
         method: the key of its rows.
-        register: function of a pair that returns the transform, points of the fixed to points of the moving scan, RAS
-            mm, and of ours `content`, whether `register` would say that the result can be used.
+        register: function of a pair.
     """
 
     method: Method
@@ -73,7 +91,9 @@ def make_approaches(kinds: Sequence[str], weights: str, threads: int | None) -> 
             aligned = align_pair(read_pair(job), read_init(init), seed=0)
             prepared = compare_contrasts(to_network_grid(aligned, network.multiple, spacing, least_size))
             found = measure(reject_worse(fuse(predict(prepared))), {})
-            return found.transform, {"content": float(found.metrics["verdict"] != "fail")}
+            content = float(found.metrics["verdict"] != "fail")
+            figures = {"content": content} | {name: found.metrics[name] for name in FIGURES}
+            return Found(found.transform, Affine(found.affine), figures)
 
         return register
 
@@ -105,6 +125,7 @@ def _syn(threads: int | None) -> Callable[[Job], Found]:
             except RuntimeError as error:  # such as of images that do not overlap
                 raise InputError(f"ANTs: {str(error).splitlines()[0]}") from error
             # As for antsApplyTransforms: the first one is applied first to the points of the fixed scan.
-            return Chain([read_transform(path) for path in found["fwdtransforms"][::-1]]), {}
+            affine, warp = (read_transform(path) for path in found["fwdtransforms"][::-1])
+            return Found(Chain([affine, warp]), affine, {})
 
     return register

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from scripts.evaluation.methods import Method, affine_only
-from scripts.geometry import Affine, Transform
+from scripts.geometry import Affine
 from scripts.registration import Job
 from scripts.runtime import InputError
 from scripts.studies import alignment, approaches
 from scripts.studies.alignment import Scan, study_alignment
-from scripts.studies.approaches import Approach
+from scripts.studies.approaches import Approach, Found
 
 ROOT = Path(__file__).parents[2]
 AFFINE = np.array([[-1.0, 0, 0, 20], [0, 2, 0, -30], [0, 0, 1, 5], [0, 0, 0, 1]])
@@ -80,6 +80,9 @@ def test_a_shift_without_affine_stage_is_the_distance_from_the_twin(
     assert float(rows[f"{name}as it is 0"]["distance_mm"]) == pytest.approx(0, abs=1e-6)
     assert float(rows[f"{name}shifted (mm) 3"]["distance_mm"]) == pytest.approx(3, abs=0.05)
     assert float(rows[f"{name}shifted (mm) 3"]["dice"]) < float(rows[f"{name}as it is 0"]["dice"])
+    shifted_row = rows[f"{name}shifted (mm) 3"]
+    assert float(shifted_row["lncc"]) == pytest.approx(float(shifted_row["lncc_before"]), abs=1e-4)
+    assert float(shifted_row["lncc"]) < float(rows[f"{name}as it is 0"]["lncc"])
     assert (tiny / "breaks_msfbnet_fresh_no_affine.png").read_bytes().startswith(b"\x89PNG")
     text = (tiny / "alignment.md").read_text()
     shifted = next(line for line in text.partition("is shifted")[2].splitlines() if ", no affine" in line)
@@ -95,17 +98,19 @@ def test_what_is_refused_is_counted_and_goes_on(
 ) -> None:
     """An approach that knows the header's shift by heart, and refuses a scan of another size."""
 
-    def register(job: Job) -> tuple[Transform, dict[str, float]]:
+    def register(job: Job) -> Found:
         fixed, moving = (np.asarray(source.image.affine) for source in (job.fixed, job.moving))
         if abs(np.linalg.det(moving[:3, :3])) < 0.5:
             raise InputError("too small")
-        return Affine(moving @ np.linalg.inv(fixed)), {"content": 1.0}
+        return Found(Affine(moving @ np.linalg.inv(fixed)), Affine(np.eye(4)), {"content": 1.0})
 
     approach = Approach(Method("exact", "exact", "", "", affine_only), register)
     monkeypatch.setattr(alignment, "make_approaches", lambda *_: [approach])
     study_alignment(str(small_dataset), str(tiny))
     rows = rows_of(tiny)
-    assert float(rows["exact: shifted (mm) 3"]["distance_mm"]) == pytest.approx(0, abs=1e-6)
+    shifted = rows["exact: shifted (mm) 3"]
+    assert float(shifted["distance_mm"]) == pytest.approx(0, abs=1e-6)
+    assert float(shifted["dice_before"]) < float(shifted["dice"])
     assert rows["exact: shrunk (times) 2"]["refused"] == "1.0" and rows["exact: shrunk (times) 2"]["dice"] == "nan"
     text = (tiny / "alignment.md").read_text()
     assert "1 refused" in text and "1 content" in text and "nan" not in text
