@@ -35,7 +35,7 @@ from scripts.io import (
     read_grid,
     series_image,
 )
-from scripts.networks import MSFBNet, PaddedInferer
+from scripts.networks import CascadeInferer, MSFBNet
 from scripts.registration import (
     ImageSources,
     Init,
@@ -255,7 +255,7 @@ def register(
     )
     for warning in prepared.warnings:
         logger.warning("%s and %s: %s", pair.fixed.scan.path, pair.moving.scan.path, warning)
-    inferer = PaddedInferer(bf16)
+    inferer = CascadeInferer(bf16)
     predicted = refine_pair(predict(prepared, network, inferer, device), refine, device)
     registered = estimate_quality(reject_worse(fuse(predicted)), network, inferer, device)
     return Result(measure(invert(registered), settings))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scripts.evaluation.peers import PEERS
 from scripts.io import file_sha256, load_weights, scan_name
-from scripts.networks import PaddedInferer
+from scripts.networks import CascadeInferer, PaddedInferer
 from scripts.networks.baselines import LocalNetBaseline, RegUNetBaseline, VoxelMorphBaseline
 from scripts.registration import PredictedPair, PreparedPair, predict, refine, refine_pair
 from scripts.runtime import InputError
@@ -82,6 +82,7 @@ def make_methods(
     trained = _trained(network, weights) if set(OURS) & set(kinds) else []
     baselines = _baseline_files(baseline_weights)
     methods: list[Method] = []
+    infer = CascadeInferer(bf16)
     for kind in kinds:
         if kind == "affine":
             methods.append(Method(kind, kind, "", "", affine_only))
@@ -93,7 +94,7 @@ def make_methods(
             print(f"{kind}: left out, as there is no --baseline_weights {kind}=FILE", flush=True)
         elif kind in BASELINES:
             loaded = load_weights(BASELINES[kind](), baselines[kind])
-            methods.append(Method(kind, kind, file_sha256(baselines[kind]), "", predicted(loaded)))
+            methods.append(Method(kind, kind, file_sha256(baselines[kind]), "", predicted(loaded, PaddedInferer())))
         else:
             steps = refine_steps if kind == "refined" else 0
             methods += [
@@ -102,8 +103,8 @@ def make_methods(
                     f"refined {name}, {steps} steps" if kind == "refined" else f"msfbnet {name}",
                     digest,
                     definition,
-                    predicted(loaded, bf16, steps),
-                    predicted_pair(loaded, bf16, steps),
+                    predicted(loaded, infer, steps),
+                    predicted_pair(loaded, infer, steps),
                 )
                 for name, digest, loaded in trained
             ]
@@ -116,11 +117,10 @@ def affine_only(image: Tensor, affine: NDArray[np.floating]) -> Tensor:
 
 
 def predicted(
-    network: nn.Module, bf16: bool = False, steps: int = 0
+    network: nn.Module, infer: PaddedInferer, steps: int = 0
 ) -> Callable[[Tensor, NDArray[np.floating]], Tensor]:
-    """A network, computed by `PaddedInferer`, with `steps` of refinement, as a method's function of images."""
+    """A network with `steps` of refinement, as a method's function of images."""
     network.eval()
-    infer = PaddedInferer(bf16)
 
     def field(image: Tensor, affine: NDArray[np.floating]) -> Tensor:
         with torch.no_grad():
@@ -130,9 +130,8 @@ def predicted(
     return field
 
 
-def predicted_pair(network: nn.Module, bf16: bool = False, steps: int = 0) -> Callable[[PreparedPair], PredictedPair]:
+def predicted_pair(network: nn.Module, infer: PaddedInferer, steps: int = 0) -> Callable[[PreparedPair], PredictedPair]:
     """The same as `predicted`, as a function of a raw pair: images of different contrasts are seen in either."""
-    infer = PaddedInferer(bf16)
     return lambda pair: refine_pair(predict(pair, network, infer, CPU), steps, CPU)
 
 

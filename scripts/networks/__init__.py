@@ -3,8 +3,8 @@
 
 from scripts.networks.auxiliary_decoder import AuxiliaryDecoder
 from scripts.networks.encoder import Encoder
-from scripts.networks.inferers import PaddedInferer, PyramidInferer
+from scripts.networks.inferers import CascadeInferer, PaddedInferer, PyramidInferer
 from scripts.networks.msfb import MSFB
 from scripts.networks.msfbnet import MSFBNet
 
-__all__ = ["MSFB", "AuxiliaryDecoder", "Encoder", "MSFBNet", "PaddedInferer", "PyramidInferer"]
+__all__ = ["MSFB", "AuxiliaryDecoder", "CascadeInferer", "Encoder", "MSFBNet", "PaddedInferer", "PyramidInferer"]

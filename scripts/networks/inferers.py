@@ -6,7 +6,17 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import interpolate, pad
+
+from scripts.losses import LNCCLoss
+from scripts.spatial import compose, resize_field, warp
+
+# Mean displacement in the fixed foreground, voxels. Two people have 4 to 5 at 1 mm; known deformations of 7 are found
+# to 1.2 voxels, of 10 to 3.8 in one pass and to 1.4 from half the size.
+_FAR = 5.5
+# What LNCC must rise by. Two people gain up to 0.02 from a start at half the size and lose up to 0.01 of Dice; known
+# deformations of 10 voxels gain 0.07.
+_CLEARLY = 0.03
 
 
 class PyramidInferer(Inferer):
@@ -46,3 +56,28 @@ class PaddedInferer(Inferer):
         padded = pad(inputs, [0, missing[0], 0, missing[1], 0, missing[2]])
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bf16):
             return network(padded)[:, :, :depth, :height, :width]
+
+
+class CascadeInferer(PaddedInferer):
+    """Register one pair of images, from half their size where they lie farther apart than the network reaches.
+
+    Where the field is large, the network is asked again: at half the size, at which it reaches twice as far, then for
+    what is left at the full size. The second field is taken if the images are clearly more alike. Other pairs are
+    those of `PaddedInferer`, in the same time.
+    """
+
+    def __call__(self, inputs: Tensor, network: Any, *_: Any, **__: Any) -> Tensor:
+        """`(1, 2, D, H, W)` -> field `(1, 3, D, H, W)`, voxels."""
+        field = super().__call__(inputs, network)
+        fixed, moving = inputs[:, :1], inputs[:, 1:]
+        size = list(inputs.shape[2:])
+        lengths = torch.linalg.vector_norm(field, dim=1)[fixed[:, 0] > 0]
+        if not lengths.numel() or lengths.mean() < _FAR or min(size) < 2 * network.multiple:
+            return field
+        half = interpolate(inputs, size=[-(-n // 2) for n in size], mode="area")
+        start = resize_field(self(half, network), size)
+        rest = super().__call__(torch.cat([fixed, warp(moving, start)], dim=1), network)
+        farther = compose(start, rest)
+        lncc = LNCCLoss()
+        gain = lncc(warp(moving, field), fixed) - lncc(warp(moving, farther), fixed)
+        return farther if gain > _CLEARLY else field

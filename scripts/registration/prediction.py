@@ -17,7 +17,7 @@ from scripts.registration.outcomes import Attempt
 from scripts.registration.pair import Failure, PredictedPair, PreparedPair, advanced
 from scripts.runtime import timed
 
-# From images `(1, 2, D, H, W)` and a network to the field `(1, 3, D, H, W)`, such as `networks.PaddedInferer`.
+# From images `(1, 2, D, H, W)` and a network to the field `(1, 3, D, H, W)`, such as `networks.CascadeInferer`.
 Inferer = Callable[[Tensor, nn.Module], Tensor]
 
 

@@ -26,7 +26,7 @@ from scripts.evaluation.studies import (
     validation_metrics,
 )
 from scripts.geometry.grid import Grid
-from scripts.networks import MSFBNet
+from scripts.networks import CascadeInferer, MSFBNet
 from scripts.registration.contrasts import compare_contrasts
 from scripts.registration.pair import ImageSources, Job, PreparedPair, advanced
 from scripts.registration.steps import align_pair, read_pair, to_network_grid
@@ -139,7 +139,8 @@ def test_our_network_sees_either_contrast_of_a_raw_pair_and_others_see_the_image
     versions = (pair.image, pair.image[::-1].copy())  # any two will do
     pair = advanced(PreparedPair, pair, in_one_contrast=versions)
     item = {"image": torch.from_numpy(pair.image), "grid": pair.grid, "pair": pair}
-    images, ours = predicted(random_network), predicted_pair(random_network)
+    infer = CascadeInferer()
+    images, ours = predicted(random_network, infer), predicted_pair(random_network, infer)
     network = Method("msfbnet", "msfbnet", "", "", images, ours)
     fields = [images(torch.from_numpy(version)[None], pair.grid.affine)[0] for version in versions]
     torch.testing.assert_close(predicted_raw(item, network).field, torch.stack(fields).mean(dim=0))

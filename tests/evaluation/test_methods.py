@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from scripts.evaluation.methods import make_methods, predicted
 from scripts.evaluation.peers import PEERS, syn
 from scripts.metrics import dice_per_label
-from scripts.networks import MSFBNet
+from scripts.networks import MSFBNet, PaddedInferer
 from scripts.spatial import warp
 from scripts.synthesis.anatomies import phantom_anatomy
 from scripts.synthesis.virtual_subjects import virtual_pair
@@ -94,5 +94,5 @@ def test_a_tool_that_is_not_installed_is_left_out(
 
 
 def test_network_pads_and_keeps_no_gradient(random_network: MSFBNet) -> None:
-    field = predicted(random_network)(torch.rand(1, 2, 13, 10, 9), np.eye(4))
+    field = predicted(random_network, PaddedInferer())(torch.rand(1, 2, 13, 10, 9), np.eye(4))
     assert field.shape == (1, 3, 13, 10, 9) and not field.requires_grad
