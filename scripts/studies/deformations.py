@@ -35,7 +35,7 @@ from scripts.studies.known_fields import known_field, lengths_mm, remainder_mm
 CONFIG = "configs/train.json"
 LENGTHS = (2, 5, 10, 15, 20, 30, 40)  # mean displacement inside the brain, mm
 REFINE = 30
-DEFAULT_METHODS = ("syn", "greedy", "voxelmorph", "msfbnet", "refined")
+DEFAULT_METHODS = ("affine", "syn", "greedy", "voxelmorph", "msfbnet", "refined")
 SHOWN = {
     "error_mm": "error, mean (mm)",
     "error_p95_mm": "error, 95th percentile (mm)",
