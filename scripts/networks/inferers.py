@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate, pad
 from scripts.losses import LNCCLoss
 from scripts.spatial import compose, resize_field, warp
 
-# Mean displacement in the fixed foreground, voxels. The network finds 4 to 5 between two people at 1 mm, and at most 8,
+# Mean displacement in the fixed foreground, voxels of the full size. The network finds 4 to 5 between two people at 1 mm, and at most 8,
 # however far scans lie apart. Of known deformations it finds 7 to 1.2 to 1.8 voxels; 10 to 3.8 to 4.0 in one pass, and
 # to 1.4 to 1.6 from half the size (models/model.pt; `python -m scripts study deformations`).
 _FAR = 5.5
@@ -62,21 +62,24 @@ class PaddedInferer(Inferer):
 class CascadeInferer(PaddedInferer):
     """Register one pair of images, from half their size where they lie farther apart than the network reaches.
 
-    Where the field is large, the network is asked again: at half the size, at which it reaches twice as far, then for
-    what is left at the full size. The second field is taken if the images are clearly more alike. Other pairs are
-    those of `PaddedInferer`, in the same time.
+    Where the field is large, the network is asked again: at half the size, at which it reaches twice as far, and there
+    perhaps from half of that in turn; then for what is left at the full size. The second field is taken if the images
+    are clearly more alike. Other pairs have the field of `PaddedInferer`, in the same time.
     """
 
     def __call__(self, inputs: Tensor, network: Any, *_: Any, **__: Any) -> Tensor:
         """`(1, 2, D, H, W)` -> field `(1, 3, D, H, W)`, voxels."""
+        return self._field(inputs, network, _FAR)
+
+    def _field(self, inputs: Tensor, network: Any, far: float) -> Tensor:
         field = super().__call__(inputs, network)
         fixed, moving = inputs[:, :1], inputs[:, 1:]
         size = list(inputs.shape[2:])
         lengths = torch.linalg.vector_norm(field, dim=1)[fixed[:, 0] > 0]
-        if not lengths.numel() or lengths.mean() < _FAR or min(size) < 2 * network.multiple:
+        if not lengths.numel() or lengths.mean() < far or min(size) < 2 * network.multiple:
             return field
         half = interpolate(inputs, size=[-(-n // 2) for n in size], mode="area")
-        start = resize_field(self(half, network), size)
+        start = resize_field(self._field(half, network, far / 2), size)
         rest = super().__call__(torch.cat([fixed, warp(moving, start)], dim=1), network)
         farther = compose(start, rest)
         lncc = LNCCLoss()
