@@ -11,9 +11,9 @@ from torch.nn.functional import interpolate, pad
 from scripts.losses import LNCCLoss
 from scripts.spatial import compose, resize_field, warp
 
-# Mean displacement in the fixed foreground, voxels of the full size. The network finds 4 to 5 between two people at 1 mm, and at most 8,
-# however far scans lie apart. Of known deformations it finds 7 to 1.2 to 1.8 voxels; 10 to 3.8 to 4.0 in one pass, and
-# to 1.4 to 1.6 from half the size (models/model.pt; `python -m scripts study deformations`).
+# Mean displacement in the fixed foreground, voxels of the full size. Between two people at 1 mm the network finds 4 to
+# 5, and at most 8 however far scans lie apart. Known deformations (`python -m scripts study deformations`) of 7 voxels
+# are found to 1.2 to 1.8; of 10 to 3.8 to 4.0 in one pass, and to 1.4 to 1.6 from half the size.
 _FAR = 5.5
 # What LNCC must rise by. Three pairs of people gained 0.01 to 0.02 from a start at half the size, and lost up to 0.01
 # of Dice; known deformations of 10 voxels gained 0.06.
