@@ -14,7 +14,7 @@ from scripts.spatial import compose, resize_field, warp
 # Mean displacement in the fixed foreground, voxels of the full size. Between two people at 1 mm the network finds 4 to
 # 5, and at most 8 however far scans lie apart. Known deformations (`python -m scripts study deformations`) of 7 voxels
 # are found to 1.2 to 1.8; of 10 to 3.8 to 4.0 in one pass, and to 1.4 to 1.6 from half the size.
-_FAR = 5.5
+_FAR = 6.0
 # What LNCC must rise by. Three pairs of people gained 0.01 to 0.02 from a start at half the size, and lost up to 0.01
 # of Dice; known deformations of 10 voxels gained 0.06.
 _CLEARLY = 0.03
