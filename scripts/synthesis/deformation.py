@@ -106,10 +106,10 @@ def random_affine(generator: torch.Generator) -> Tensor:
 
 
 def averaged(image: Tensor, spacing: int) -> Tensor:
-    """An image, `(C, X, Y, Z)`, at larger voxels; the last ones average what there is where the size is no multiple.
+    """An image at larger voxels. Where its size is no multiple of them, the last ones average the voxels that exist.
 
     Args:
-        image: the image.
+        image: `(C, X, Y, Z)`.
         spacing: new voxel size in voxels of the image, from 1.
     """
     return avg_pool3d(image, spacing, ceil_mode=True) if spacing > 1 else image
