@@ -12,8 +12,8 @@ from scripts.losses import LNCCLoss
 from scripts.spatial import compose, resize_field, warp
 
 # Mean displacement in the fixed foreground, voxels of the full size. Measured at 1 mm, with models/model.pt: between
-# two people the field has 3.9 to 5.3, and however far scans lie apart hardly more than 8. The error of one pass is below
-# 2 where the true field has 7, and about 3 to 4 where it has 10 (docs/results.md, Large deformations).
+# two people the field has 3.9 to 5.3, and however far scans lie apart hardly more than 8. The error of one pass is
+# below 2 where the true field has 7, and 3.3 where it has 10 (docs/results.md, Large deformations).
 _FAR = 6.0
 # What LNCC must rise by. Three pairs of people gained 0.01 to 0.02 from a start at half the size, and lost up to 0.01
 # of Dice; known deformations of 10 voxels gained 0.06.
