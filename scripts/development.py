@@ -10,38 +10,48 @@ from scripts.conventions import TRAIN
 
 
 def study(
-    what: Literal["ablations", "deformations", "alignment"],
-    dataset_dir: str,
-    output_dir: str,
+    what: Literal["ablations", "deformations", "alignment", "signatures"],
+    dataset_dir: str | None = None,
+    output_dir: str | None = None,
     size: Literal["small", "full"] | None = None,
     jobs: int | None = None,
     weights: str | None = None,
     baseline_weights: str | None = None,
     methods: str | None = None,
     threads: int | None = None,
+    deformations: str | None = None,
+    alignment: str | None = None,
 ) -> None:
     """Carry out a study, and write its table and its figure.
 
     ablations: the network is trained with and without each of its parts, with three seeds. deformations: brains that
     are warped by known fields, ever further. alignment: a scan that is turned, shifted or scaled, ever further.
-    The same command again goes on where it was stopped.
+    signatures: which figures of these two studies tell that a registration failed. The same command again goes on where
+    it was stopped.
 
     Args:
         what: name of the study.
-        dataset_dir: folder of a Learn2Reg dataset with labels.
+        dataset_dir: of all but signatures: folder of a Learn2Reg dataset with labels.
         output_dir: folder for the results.
         size: small, for two CPU cores, or full, for a GPU; small if not given.
         jobs: of ablations: number of trainings side by side, each on one CPU thread, from 1; 1 if not given.
-        weights: of the others: file of the network's weights; models/model.pt if not given.
+        weights: of deformations and alignment: file of the network's weights; models/model.pt if not given.
         baseline_weights: of deformations: weights of trained baselines, as in compare.
-        methods: of the others: methods, with commas between; all if not given.
-        threads: of the others: number of CPU threads, from 1.
+        methods: of deformations and alignment: methods, with commas between; all if not given.
+        threads: of deformations and alignment: number of CPU threads, from 1.
+        deformations: of signatures: output_dir of that study.
+        alignment: of signatures: output_dir of that study.
     """
     given = {name: value for name, value in locals().items() if value is not None and name != "what"}
     check_place()
     function = resolve_name(f"scripts.studies:study_{what}")
-    if other := [name for name in given if name not in inspect.signature(function).parameters]:
+    wanted = inspect.signature(function).parameters
+    if other := [name for name in given if name not in wanted]:
         raise UsageError(f"argument --{other[0]}: not of the study {what}")
+    if missing := [
+        name for name, argument in wanted.items() if argument.default is argument.empty and name not in given
+    ]:
+        raise UsageError(f"argument --{missing[0]}: the study {what} needs it")
     function(**given)
 
 

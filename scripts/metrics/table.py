@@ -48,6 +48,7 @@ METRICS = {
     "dice": Metric("Dice", "", ".4f", "higher", "mean overlap of the labels, 1 is best"),
     "hd95": Metric("HD95", "mm", ".2f", "lower", "95 % Hausdorff distance of the labels' surfaces, 0 is best"),
     "tre": Metric("TRE", "mm", ".2f", "lower", "mean distance of the landmarks, 0 is best"),
+    "tre_bias": Metric("TRE, common shift", "mm", ".2f", "lower", "length of the landmarks' mean error, 0 is best"),
     "lncc": Metric("LNCC", "", ".3f", "higher", "similarity: local cross-correlation of the images, 1 is best"),
     "mutual_information": Metric(
         "Mutual information", "", ".3f", "higher", "similarity whatever the contrasts, normalized, 1 is best"

@@ -151,18 +151,20 @@ def label_quality(registration: Registration, labels: Sequence[int] | None) -> d
 
 
 def landmark_error(registration: Registration) -> dict[str, float]:
-    """Mean distance of the landmarks, mm, where both images have them."""
+    """Mean distance of the landmarks and length of their mean error, mm, where both images have them."""
     fixed, moving = (image.landmarks for image in registration.images)
     if fixed is None or moving is None:
         return {}
+    figures: dict[str, float] = {}
     transforms: tuple[tuple[str, Transform], ...] = (
         ("_before", Affine(registration.affine)),
         ("", registration.transform),
     )
-    return {
-        f"tre{suffix}": float(np.linalg.norm(transform(fixed) - moving, axis=1).mean())
-        for suffix, transform in transforms
-    }
+    for suffix, transform in transforms:
+        errors = transform(fixed) - moving
+        figures[f"tre{suffix}"] = float(np.linalg.norm(errors, axis=1).mean())
+        figures[f"tre_bias{suffix}"] = float(np.linalg.norm(errors.mean(axis=0)))
+    return figures
 
 
 def describe_affine(matrix: NDArray[np.float64]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from scripts.report.dots import dot_chart
 from scripts.report.learning import learning_curves
 from scripts.report.overview import Listed, overview
 from scripts.report.page import registration_report
+from scripts.report.signatures import LOW_DICE, ROUGH_NDV_PERCENT, SHIFTED_MM
 from scripts.report.tradeoff import tradeoff_chart
 from scripts.report.verdict import DIFFERENT_CONTRASTS, GOOD_MATCH, NO_OVERLAP, judge
 
@@ -18,7 +19,10 @@ __all__ = [
     "COPIES",
     "DIFFERENT_CONTRASTS",
     "GOOD_MATCH",
+    "LOW_DICE",
     "NO_OVERLAP",
+    "ROUGH_NDV_PERCENT",
+    "SHIFTED_MM",
     "WARPS",
     "Curve",
     "Input",

@@ -23,6 +23,7 @@ from scripts.report.tables import (
     key_metrics,
     label_quality_table,
     metrics_table,
+    signatures_table,
     timings_table,
     versions_table,
 )
@@ -79,6 +80,7 @@ def registration_report(
         "scale": color_scale(),
         "histogram": histogram(spacing * np.linalg.norm(field[:, fixed > FOREGROUND], axis=0)),
         "findings": findings_table(metrics),
+        "signatures": _signature_section(metrics),
         "heads": "\n".join(_head_section(role, *head) for role, head in (heads or {}).items()),
         "quality": _quality_section(fixed, quality, metrics) if quality is not None else "",
         "tiles": key_metrics(metrics),
@@ -117,6 +119,17 @@ def _head(metrics: Mapping[str, Any]) -> dict[str, str]:
         "moving_name": escape(moving_name),
         "reasons": "".join(f"<li>{escape(reason)}</li>" for reason in metrics["reasons"]),
     }
+
+
+def _signature_section(metrics: Mapping[str, Any]) -> str:
+    table = signatures_table(metrics)
+    if not table:
+        return ""
+    note = "Patterns that failures leave in the figures; how often they are right: docs/results.md."
+    return (
+        f'<section class="card" id="signatures"><h2>What may have gone wrong</h2><p class="muted">{note}</p>'
+        f'<div class="table">\n{table}\n</div></section>'
+    )
 
 
 def _head_section(role: str, head: NDArray[np.float32], brain: NDArray[np.bool_]) -> str:

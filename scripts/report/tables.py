@@ -8,6 +8,7 @@ from typing import Any
 
 from scripts.metrics import BEFORE, METRICS, NOTHING, Metric
 from scripts.report.findings import findings
+from scripts.report.signatures import signatures
 
 # The metrics of a registration, in the order of the table.
 _SHOWN = (
@@ -16,6 +17,7 @@ _SHOWN = (
     "dice",
     "hd95",
     "tre",
+    "tre_bias",
     "quality",
     "foreground_dice",
     "foreground_folding_percent",
@@ -128,6 +130,12 @@ def label_quality_table(metrics: Mapping[str, Any]) -> str:
 def findings_table(metrics: Mapping[str, Any]) -> str:
     """Table of what the scans were found to be, and what was done about it."""
     return _table(("", "Found", "Done about it"), findings(metrics))
+
+
+def signatures_table(metrics: Mapping[str, Any]) -> str:
+    """Table of the signatures of failures: what was found, what it usually means, what to try; empty without any."""
+    rows = [(sign.found, sign.meaning, sign.advice) for sign in signatures(metrics)]
+    return _table(("Found", "What it usually means", "What to try"), rows) if rows else ""
 
 
 def inputs_table(metrics: Mapping[str, Any]) -> str:

@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from scripts.report.signatures import signatures
+
 _NEEDED = {
     "lncc_before": "the similarity before",
     "lncc": "the similarity after",
@@ -72,7 +74,7 @@ def judge(metrics: Mapping[str, Any]) -> tuple[str, list[str]]:
     rejected = metrics.get("rejected")
     alike = _rejected(rejected) if rejected else _similarity(numbers)
     findings = [*_missing(numbers), *alike, *_overlap(numbers), *_deformation(numbers)]
-    findings += [*_affine(metrics.get("affine") or {}, numbers), *_warnings(metrics)]
+    findings += [*_signatures(metrics), *_affine(metrics.get("affine") or {}, numbers), *_warnings(metrics)]
     for verdict in ("fail", "look"):
         if any(found == verdict for found, _ in findings):
             return verdict, [reason for _, reason in sorted(findings, key=lambda finding: finding[0] != "fail")]
@@ -137,14 +139,9 @@ def _overlap(numbers: Mapping[str, float]) -> _Findings:
 
 
 def _deformation(numbers: Mapping[str, float]) -> _Findings:
-    folds = (
-        ("foreground_folding_percent", "of the foreground is folded"),
-        ("foreground_ndv_percent", "of the foreground's volume is folded (NDV)"),
-    )
-    for key, what in folds:
-        share = numbers.get(key, 0.0)
-        if share > FOLDED:
-            yield "fail" if share > MUCH_FOLDED else "look", f"{share:.2g} % {what}"
+    share = numbers.get("foreground_folding_percent", 0.0)
+    if share > FOLDED:
+        yield "fail" if share > MUCH_FOLDED else "look", f"{share:.2g} % of the foreground is folded"
     limits = (
         ("sdlogj", ROUGH, "the deformation is rough (SDlogJ {:.2f})"),
         ("max_displacement_mm", FAR, "the deformable part moves a point by {:.0f} mm"),
@@ -153,6 +150,12 @@ def _deformation(numbers: Mapping[str, float]) -> _Findings:
     for key, limit, reason in limits:
         if numbers.get(key, 0.0) > limit:
             yield "look", reason.format(numbers[key])
+
+
+def _signatures(metrics: Mapping[str, Any]) -> _Findings:
+    for signature in signatures(metrics):
+        much = signature.name == "rough" and metrics["foreground_ndv_percent"] > MUCH_FOLDED
+        yield "fail" if much else "look", f"{signature.found}: {signature.meaning}"
 
 
 def _affine(affine: Mapping[str, Any], numbers: Mapping[str, float]) -> _Findings:
