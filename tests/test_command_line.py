@@ -66,6 +66,8 @@ def in_a_process(*words: object, **options: object) -> subprocess.CompletedProce
         (["study", "everything", "a", "b"], "argument --what: invalid choice: 'everything'"),
         (["study", "deformations", "a", "b", "--jobs", "2"], "argument --jobs: not of the study deformations"),
         (["study", "ablations", "--methods", "syn", "a", "b"], "argument --methods: not of the study ablations"),
+        (["study", "ablations", "--output_dir", "b"], "argument --dataset_dir: the study ablations needs it"),
+        (["study", "signatures", "--output_dir", "b"], "argument --deformations: the study signatures needs it"),
         (["points", "a", "b", "c", "lps", "d", "true", "true", "extra"], "unrecognized arguments: extra;"),
     ],
 )
