@@ -83,6 +83,24 @@ def test_wrong_starts_fail_and_right_ones_do_not(name: str, metrics: Metrics) ->
     assert found == verdict, reasons
 
 
+# Measured by `study alignment`: the moving scan's header changed, and no affine stage. Similarity before and after, NDV
+# in percent, mean distance (mm) from where the unchanged pair is taken, and the expected verdict.
+UNALIGNED = {
+    "turned by 135 degrees": (0.095, 0.764, 0.8356, 86.4, "fail"),
+    "turned by 15 degrees": (0.177, 0.820, 0.0167, 5.7, "look"),
+    "shifted by 20 mm": (0.086, 0.867, 0.1057, 4.7, "fail"),
+    "half as large": (0.012, 0.845, 0.0110, 8.0, "fail"),
+    "as it is": (0.286, 0.860, 0.0025, 0.0, "pass"),
+}
+
+
+@pytest.mark.parametrize("name", UNALIGNED)
+def test_folding_tells_that_the_brains_were_not_aligned(name: str, metrics: Metrics) -> None:
+    before, after, folded, _, verdict = UNALIGNED[name]
+    found, reasons = judge(metrics | {"lncc_before": before, "lncc": after, "foreground_ndv_percent": folded})
+    assert (found, bool(reasons)) == (verdict, True), reasons
+
+
 REJECTED = {"lncc_before": 0.2, "lncc": 0.5, "mutual_information_before": 0.05, "mutual_information": 0.03}
 
 
