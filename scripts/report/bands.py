@@ -44,7 +44,10 @@ def band_chart(path: str | os.PathLike[str], panels: Mapping[str, Mapping[str, C
     """
     rows = -(-len(panels) // _COLUMNS)
     figure = Figure(figsize=(11, 3.4 * rows), dpi=100, facecolor=BACKGROUND, layout="constrained")
-    for axes, (title, curves) in zip(figure.subplots(rows, _COLUMNS, squeeze=False).flat, panels.items(), strict=False):
+    places = figure.subplots(rows, _COLUMNS, squeeze=False).flat
+    for axes in places[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (title, curves) in zip(places, panels.items(), strict=False):
         for (name, curve), color in zip(curves.items(), _COLORS, strict=False):
             axes.plot(curve.places, curve.mean, color=color, marker="o", markersize=3.5, label=name)
             axes.fill_between(curve.places, curve.low, curve.high, color=color, alpha=0.2, linewidth=0)
