@@ -144,6 +144,15 @@ def test_landmark_error_is_the_mean_distance_in_the_moving_space() -> None:
     figures = landmark_error(registered(fixed=next(images), moving=next(images), affine=found, deformation=deformation))
     assert figures["tre_before"] == pytest.approx(5.0)
     assert figures["tre"] == pytest.approx(0.0, abs=1e-6)
+    assert figures["tre_bias_before"] == pytest.approx(5.0)
+
+
+def test_errors_in_all_directions_have_no_common_shift() -> None:
+    points = np.array([[0.0, 0, 0], [10, 0, 0], [0, 10, 0], [0, 0, 10]])
+    moving = points + 3.0 * np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
+    images = (loaded(np.zeros(SIZE, np.float32), landmarks=place) for place in (points, moving))
+    figures = landmark_error(registered(fixed=next(images), moving=next(images)))
+    assert figures["tre"] == pytest.approx(3.0) and figures["tre_bias"] == pytest.approx(0.0, abs=1e-9)
 
 
 # --- transforms -------------------------------------------------------------------------------------------------------
