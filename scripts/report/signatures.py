@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-ROUGH_NDV_PERCENT = 0.01  # of the foreground; pairs of people have 0.003 at most
+ROUGH_NDV_PERCENT = 0.01  # of the foreground; right pairs of people have 0.005 at most
 LOW_DICE = 0.5  # of 134 small labels; right pairs of people have 0.59 to 0.66, and more with larger labels
 SHIFTED_MM = 1.5  # right pairs with 32 landmarks each have 0.5 to 1.1
 FEWEST_LANDMARKS = 10  # fewer may have a common shift by chance

@@ -9,7 +9,7 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from scipy.stats import mannwhitneyu
 
 from scripts.evaluation.markdown import markdown_table, write_markdown
 from scripts.evaluation.methods import OURS
-from scripts.io import check_folder
+from scripts.io import check_folder, write_complete
 from scripts.report import LOW_DICE, ROUGH_NDV_PERCENT, SHIFTED_MM, Curve, band_chart
 from scripts.runtime import InputError
 from scripts.studies.alignment import AMOUNTS, TWIN
@@ -33,6 +33,7 @@ class Case(NamedTuple):
 
     Attributes:
         source: one of `SOURCES`.
+        name: what was done to the scan, and the method.
         group: the person, or the two people, whom it is about.
         broken: whether it is.
         ndv: NDV in the foreground, percent.
@@ -41,6 +42,7 @@ class Case(NamedTuple):
     """
 
     source: str
+    name: str
     group: str
     broken: bool
     ndv: float
@@ -66,6 +68,10 @@ class Rule(NamedTuple):
     applies: Callable[[Case], bool]
     limit: float
     sign: int = 1
+
+    def flags(self, case: Case) -> bool:
+        """Whether a case has the signature."""
+        return self.applies(case) and self.score(case) > self.limit
 
     def of(self, cases: Sequence[Case]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Scores of cases, and which of them are broken."""
@@ -93,7 +99,7 @@ RULES = (
 
 
 def study_signatures(deformations: str, alignment: str, output_dir: str) -> None:
-    """Measure how well each signature tells broken from right registrations; write `signatures.md` and `.png`.
+    """Measure how well each signature tells broken from right registrations; write `signatures.csv`, `.md` and `.png`.
 
     Args:
         deformations: folder of a study of deformations, with the methods `msfbnet` or `refined`.
@@ -108,6 +114,8 @@ def study_signatures(deformations: str, alignment: str, output_dir: str) -> None
         *_deformed(_rows(Path(deformations) / "deformations.csv")),
         *_misaligned(_rows(Path(alignment) / "alignment.csv")),
     ]
+    out = Path(output_dir)
+    _write_cases(out / "signatures.csv", cases)
     panels: dict[str, dict[str, Curve]] = {}
     table = []
     for rule in RULES:
@@ -136,8 +144,19 @@ the worse figure than a right one. The limit that fits has the largest differenc
 person, or pair, is judged by the limit that fits the others of the same study.
 
 {markdown_table(header, table)}"""
-    write_markdown(Path(output_dir) / "signatures.md", text)
-    band_chart(Path(output_dir) / "signatures.png", panels, "share of the right ones flagged")
+    write_markdown(out / "signatures.md", text)
+    band_chart(out / "signatures.png", panels, "share of the right ones flagged")
+
+
+def _write_cases(path: Path, cases: Sequence[Case]) -> None:
+    """The cases, and which signatures of the program they have."""
+
+    def write(file: TextIO) -> None:
+        writer = csv.writer(file)
+        writer.writerow([*Case._fields, *(rule.name for rule in RULES)])
+        writer.writerows([*case, *(rule.flags(case) for rule in RULES)] for case in cases)
+
+    write_complete(path, write)
 
 
 def roc_curve(scores: NDArray[np.float64], broken: NDArray[np.bool_]) -> Curve:
@@ -203,6 +222,10 @@ def _rows(path: Path) -> list[Row]:
         raise InputError(f"{path}: not found; python -m scripts study {path.stem} writes it") from None
 
 
+def _name(row: Row) -> str:
+    return f"{row['pair']}, {row['method']}"
+
+
 def _is_ours(row: Row) -> bool:
     return row["method"].startswith(OURS)
 
@@ -211,7 +234,9 @@ def _deformed(rows: Sequence[Row]) -> Iterator[Case]:
     for row in filter(_is_ours, rows):
         broken = float(row["error_mm"]) > LIMIT_MM
         person = row["pair"].rpartition(" field ")[0]
-        yield Case(SOURCES[0], person, broken, float(row["ndv_percent"]), float(row["dice"]), float(row["bias_mm"]))
+        yield Case(
+            SOURCES[0], _name(row), person, broken, float(row["ndv_percent"]), float(row["dice"]), float(row["bias_mm"])
+        )
 
 
 def _misaligned(rows: Sequence[Row]) -> Iterator[Case]:
@@ -221,4 +246,6 @@ def _misaligned(rows: Sequence[Row]) -> Iterator[Case]:
             continue
         broken = float(row["distance_mm"]) > LIMIT_MM
         pair = re.split(f" (?:{kinds}) ", row["pair"])[0]
-        yield Case(SOURCES[1], pair, broken, float(row["foreground_ndv_percent"]), float(row["dice"]), float("nan"))
+        yield Case(
+            SOURCES[1], _name(row), pair, broken, float(row["foreground_ndv_percent"]), float(row["dice"]), float("nan")
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from scripts.studies.signatures import best_limit, roc_curve, study_signatures
 
@@ -64,7 +65,14 @@ def test_counts_are_those_of_the_cases(studies: dict[str, str], tmp_path: Path) 
     assert rows["unmatched", "misaligned pairs"][7:] == ["2 of 2", "0 of 2"]
     assert rows["shifted", "known deformations"][7:] == ["3 of 3", "0 of 3"]
     assert ("unmatched", "known deformations") not in rows  # all that fold little are right
-    assert (tmp_path / "signatures.png").read_bytes().startswith(b"\x89PNG")
+    with (tmp_path / "signatures.csv").open(newline="") as file:
+        cases = {row["name"]: row for row in csv.DictReader(file)}
+    assert len(cases) == 6 + 4
+    assert cases["p1 field 0 20 mm, refined model, 30 steps"]["rough"] == "True"
+    assert cases["p1_p2 turned (degrees) 90, msfbnet model, no affine"]["unmatched"] == "True"
+    with Image.open(tmp_path / "signatures.png") as image:  # three panels in two columns: the last place is empty
+        corner = np.asarray(image)[-image.height // 3 :, -image.width // 3 :]
+    assert (corner == corner[0, 0]).all()
 
 
 def test_a_study_that_has_not_run_is_named(studies: dict[str, str], tmp_path: Path, refused: Callable) -> None:
