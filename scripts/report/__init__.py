@@ -11,13 +11,14 @@ from scripts.report.dots import dot_chart
 from scripts.report.learning import learning_curves
 from scripts.report.overview import Listed, overview
 from scripts.report.page import registration_report
-from scripts.report.signatures import LOW_DICE, ROUGH_NDV_PERCENT, SHIFTED_MM
+from scripts.report.signatures import FEWEST_LANDMARKS, LOW_DICE, ROUGH_NDV_PERCENT, SHIFTED_MM, signatures
 from scripts.report.tradeoff import tradeoff_chart
 from scripts.report.verdict import DIFFERENT_CONTRASTS, GOOD_MATCH, NO_OVERLAP, judge
 
 __all__ = [
     "COPIES",
     "DIFFERENT_CONTRASTS",
+    "FEWEST_LANDMARKS",
     "GOOD_MATCH",
     "LOW_DICE",
     "NO_OVERLAP",
@@ -37,5 +38,6 @@ __all__ = [
     "overview",
     "registration_report",
     "reuse_commands",
+    "signatures",
     "tradeoff_chart",
 ]

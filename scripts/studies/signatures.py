@@ -6,26 +6,36 @@ mean distance from its twin, exceeds `LIMIT_MM`.
 """
 
 import csv
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
+from scripts.evaluation.comparison_table import Results
 from scripts.evaluation.markdown import markdown_table, write_markdown
 from scripts.evaluation.methods import OURS
 from scripts.io import check_folder, write_complete
-from scripts.report import LOW_DICE, ROUGH_NDV_PERCENT, SHIFTED_MM, Curve, band_chart
+from scripts.report import (
+    FEWEST_LANDMARKS,
+    LOW_DICE,
+    ROUGH_NDV_PERCENT,
+    SHIFTED_MM,
+    Curve,
+    band_chart,
+    signatures,
+)
 from scripts.runtime import InputError
 from scripts.studies.alignment import AMOUNTS, TWIN
 from scripts.studies.curves import LIMIT_MM
 
 SOURCES = ("known deformations", "misaligned pairs")
 
-Row = dict[str, str]
+Row = dict[str, Any]
 
 
 class Case(NamedTuple):
@@ -68,10 +78,6 @@ class Rule(NamedTuple):
     applies: Callable[[Case], bool]
     limit: float
     sign: int = 1
-
-    def flags(self, case: Case) -> bool:
-        """Whether a case has the signature."""
-        return self.applies(case) and self.score(case) > self.limit
 
     def of(self, cases: Sequence[Case]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Scores of cases, and which of them are broken."""
@@ -149,14 +155,23 @@ person, or pair, is judged by the limit that fits the others of the same study.
 
 
 def _write_cases(path: Path, cases: Sequence[Case]) -> None:
-    """The cases, and which signatures of the program they have."""
+    """The cases, and which signatures the program finds in them."""
 
     def write(file: TextIO) -> None:
         writer = csv.writer(file)
         writer.writerow([*Case._fields, *(rule.name for rule in RULES)])
-        writer.writerows([*case, *(rule.flags(case) for rule in RULES)] for case in cases)
+        for case in cases:
+            found = _signatures_of(case)
+            writer.writerow([*case, *(rule.name in found for rule in RULES)])
 
     write_complete(path, write)
+
+
+def _signatures_of(case: Case) -> set[str]:
+    """Names of the signatures of a case; its bias stands for that of landmarks."""
+    landmarks = {"tre": case.bias, "tre_bias": case.bias, "landmarks": {"count": FEWEST_LANDMARKS}}
+    figures = {"foreground_ndv_percent": case.ndv, "dice": case.dice, **landmarks}
+    return {signature.name for signature in signatures(figures)}
 
 
 def roc_curve(scores: NDArray[np.float64], broken: NDArray[np.bool_]) -> Curve:
@@ -167,8 +182,8 @@ def roc_curve(scores: NDArray[np.float64], broken: NDArray[np.bool_]) -> Curve:
         broken: `(N,)`, both kinds occur.
     """
     limits = np.array([np.inf, *np.unique(scores)[::-1], -np.inf])
-    flagged, missed = (np.array([(scores[kind] > limit).mean() for limit in limits]) for kind in (~broken, broken))
-    return Curve(flagged, missed, missed, missed)
+    flagged, found = (np.array([(scores[kind] > limit).mean() for limit in limits]) for kind in (~broken, broken))
+    return Curve(flagged, found, found, found)
 
 
 def best_limit(scores: NDArray[np.float64], broken: NDArray[np.bool_]) -> float:
@@ -215,37 +230,30 @@ def _counts(flagged: NDArray[np.bool_], broken: NDArray[np.bool_]) -> list[str]:
 
 def _rows(path: Path) -> list[Row]:
     """The rows of a study."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; python -m scripts study {path.stem} writes it") from None
-
-
-def _name(row: Row) -> str:
-    return f"{row['pair']}, {row['method']}"
+    if not path.exists():
+        raise InputError(f"{path}: not found; python -m scripts study {path.stem} writes it")
+    return Results(path).rows
 
 
 def _is_ours(row: Row) -> bool:
-    return row["method"].startswith(OURS)
+    return bool(row["method"].startswith(OURS))
 
 
 def _deformed(rows: Sequence[Row]) -> Iterator[Case]:
     for row in filter(_is_ours, rows):
-        broken = float(row["error_mm"]) > LIMIT_MM
         person = row["pair"].rpartition(" field ")[0]
-        yield Case(
-            SOURCES[0], _name(row), person, broken, float(row["ndv_percent"]), float(row["dice"]), float(row["bias_mm"])
-        )
+        broken = row["error_mm"] > LIMIT_MM
+        yield Case(SOURCES[0], _name(row), person, broken, row["ndv_percent"], row["dice"], row["bias_mm"])
 
 
 def _misaligned(rows: Sequence[Row]) -> Iterator[Case]:
     kinds = "|".join(map(re.escape, (*AMOUNTS, TWIN[0])))
     for row in filter(_is_ours, rows):
-        if float(row["refused"]):
-            continue
-        broken = float(row["distance_mm"]) > LIMIT_MM
-        pair = re.split(f" (?:{kinds}) ", row["pair"])[0]
-        yield Case(
-            SOURCES[1], _name(row), pair, broken, float(row["foreground_ndv_percent"]), float(row["dice"]), float("nan")
-        )
+        if not row["refused"]:
+            pair = re.split(f" (?:{kinds}) ", row["pair"])[0]
+            broken = row["distance_mm"] > LIMIT_MM
+            yield Case(SOURCES[1], _name(row), pair, broken, row["foreground_ndv_percent"], row["dice"], math.nan)
+
+
+def _name(row: Row) -> str:
+    return f"{row['pair']}, {row['method']}"

@@ -32,7 +32,8 @@ def studies(tmp_path: Path) -> dict[str, str]:
     for name, header, rows in (("deformations", DEFORMED, PEOPLE), ("alignment", MISALIGNED, PAIRS)):
         (tmp_path / name).mkdir()
         with (tmp_path / name / f"{name}.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([header, *rows])
+            keys = ("study", "weights", "network", "data")
+            csv.writer(file).writerows([(*keys, *header), *((name, "", "", "", *row) for row in rows)])
     return {name: str(tmp_path / name) for name in ("deformations", "alignment")} | {"output_dir": str(tmp_path)}
 
 
